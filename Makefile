@@ -1,0 +1,70 @@
+# `make evolve` and `make test` are complete: they make .venv and install what they need on first use.
+#
+#   make evolve ARGS="seed=1 visplay.rounds=5"     settings over those of the recipe
+#   make evolve PYTHON=python3.12                  another interpreter (3.11 or newer)
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+# With glibc's defaults every large tensor is handed back to the system and asked for again; keeping the
+# memory about halves the time of a training step on a CPU. Other allocators ignore these.
+export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
+export MALLOC_MMAP_THRESHOLD_ ?= 100000000000
+
+.DEFAULT_GOAL := help
+.PHONY: help evolve resume doctor test lint format types unit clean
+
+help:
+	@echo "make evolve   the starter VLM teaches itself from unlabelled images (ARGS=\"KEY=VALUE ...\")"
+	@echo "make resume   continue a stopped run (ARGS=runs/NAME)"
+	@echo "make doctor   what would keep a run from working here"
+	@echo "make test     everything that a change must pass"
+	@echo "make format   put the sources into the house's format"
+	@echo "make clean    remove .venv and caches; runs stay"
+
+evolve: $(VENV)/.installed
+	$(BIN)/selfsight evolve $(ARGS)
+
+resume: $(VENV)/.installed
+	$(BIN)/selfsight resume $(ARGS)
+
+doctor: $(VENV)/.installed
+	$(BIN)/selfsight doctor $(ARGS)
+
+test: lint types unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+# The stamps are older than pyproject.toml after every change of the requirements, which installs again.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "selfsight needs Python 3.11 or newer, but '$(PYTHON)' is missing or older." >&2; \
+	  echo "  -> install one, then say for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed." >&2; \
+	  echo "  -> on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; torch is large, so this can take some minutes) ..."
+	@$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

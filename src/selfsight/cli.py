@@ -1,0 +1,209 @@
+"""The command line: a few lines per command, no logic.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 a check of
+`doctor` failed, 2 a mistake that the user can mend, 130 and 143 stopped by SIGINT and SIGTERM with
+everything saved. torch is imported inside the commands that need it, so that `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selfsight import __version__
+from selfsight.errors import SelfsightError
+
+app = typer.Typer(
+    name="selfsight",
+    help="Let a vision-language model teach itself from unlabelled images, and see whether it got better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks print local variables, which may hold tokens
+    rich_markup_mode=None,
+)
+starter_app = typer.Typer(help="The starter VLM: its card, and how to build it again.", no_args_is_help=True)
+app.add_typer(starter_app, name="starter")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def evolve(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over those of the recipe.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A packaged recipe, or a YAML file.")] = "visplay-starter",
+    as_json: Json = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
+) -> None:
+    """Train a model on its own questions; without arguments the starter VLM on worlds."""
+    from selfsight.config import load_config, to_yaml
+
+    with _errors():
+        config = load_config(recipe, overrides or [])
+        if print_config:
+            print(_json(config.model_dump(mode="json")) if as_json else to_yaml(config), end="")
+            return
+        from selfsight.methods.visplay import run
+        from selfsight.run.progress import progress_on
+
+        with progress_on() as progress:
+            summary = run.evolve(config, progress=progress)
+        _print_summary(summary, as_json)
+
+
+@app.command()
+def resume(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change from here on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a run that was stopped, at the step where it stopped."""
+    with _errors():
+        from selfsight.methods.visplay import run
+        from selfsight.run.progress import progress_on
+
+        with progress_on() as progress:
+            summary = run.resume(run_path, overrides=overrides or [], progress=progress)
+        _print_summary(summary, as_json)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")],
+    questions: Annotated[int, typer.Option(min=1, help="Held-out questions.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Which held-out set.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on held-out worlds, with exact answers."""
+    with _errors():
+        from selfsight.evaluate.heldout import evaluate_model
+        from selfsight.report import render_evaluation
+
+        result = evaluate_model(model, questions=questions, seed=seed)
+        if as_json:
+            print(_json(result), end="")
+        else:
+            render_evaluation(result, sys.stdout)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check versions, memory, disk and devices; exit code 1 when something would fail."""
+    from selfsight.doctor import failed, render, run_checks
+
+    checks = run_checks()
+    print(_json([check.as_json() for check in checks]) if as_json else render(checks), end="")
+    raise typer.Exit(1 if failed(checks) else 0)
+
+
+@app.command()
+def recipes(
+    show: Annotated[str | None, typer.Option("--show", metavar="NAME", help="Every setting of one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show every setting of one with its meaning."""
+    from selfsight.config import describe, load_config
+    from selfsight.recipes import recipe_names, recipe_summary
+
+    with _errors():
+        if show is None:
+            summaries = {name: recipe_summary(name) for name in recipe_names()}
+            lines = "".join(f"{name}\n    {text}\n" for name, text in summaries.items())
+            print(_json(summaries) if as_json else lines, end="")
+        else:
+            config = load_config(show)
+            print(_json(config.model_dump(mode="json")) if as_json else describe(config), end="")
+
+
+@starter_app.command()
+def card() -> None:
+    """Print the starter's model card."""
+    from selfsight.starter import card_text
+
+    with _errors():
+        print(card_text(), end="")
+
+
+@starter_app.command()
+def build(
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Folder for the model; the package's own if not given.")
+    ] = None,
+    work: Annotated[
+        Path, typer.Option(metavar="WORK", help="Folder for checkpoints; a stopped build goes on from it.")
+    ] = Path("runs/starter-build"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and pages.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw pages.")] = 1,
+) -> None:
+    """Build the starter from nothing (about two CPU hours); the same command continues a stopped build."""
+    with _errors():
+        from selfsight.run.progress import progress_on
+        from selfsight.starter import FOLDER
+        from selfsight.starter.build import build as build_starter
+
+        with progress_on() as progress:
+            folder = build_starter(out or FOLDER, work=work, seed=seed, workers=workers, say=progress.note)
+        print(folder)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _selfsight(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    # Nothing here reports to anyone; the hub client would otherwise add usage facts to its requests.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """A mistake the user can mend is a message and exit code 2; a bug keeps its traceback.
+
+    A run that was asked to stop brings its own exit code.
+    """
+    try:
+        yield
+    except SelfsightError as error:
+        from selfsight.run.progress import plain_text
+
+        asked_to_stop: int | None = getattr(error, "exit_code", None)
+        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{error.message}"), file=sys.stderr)
+        if error.hint:
+            print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
+        raise typer.Exit(asked_to_stop or 2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    from selfsight.report import render_summary
+
+    if as_json:
+        print(_json(summary), end="")
+    else:
+        render_summary(summary, sys.stdout)
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Console script."""
+    app(prog_name="selfsight")

@@ -1,0 +1,52 @@
+"""The audit: what a run's questions and pseudo-labels are really worth, by exact truth (worlds only).
+
+It reads the run's records after the fact and returns numbers; nothing of it flows back into training. An ill-posed
+question's label counts as wrong: there is no right one.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from selfsight.evaluate.oracle import knows, verdict
+from selfsight.images.source import ImageRef
+
+BINS = (0.0, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
+
+
+def audit_questions(questions: Sequence[tuple[ImageRef, str]]) -> dict[str, object]:
+    """Share of well-posed questions among readable ones, and how they spread over the families."""
+    known = [verdict(image, text) for image, text in questions if knows(image)]
+    families = Counter(v.family or "outside the grammar" for v in known)
+    return {
+        "questions": len(known),
+        "well_posed": sum(v.well_posed for v in known) / len(known) if known else None,
+        "in_grammar": sum(v.family is not None for v in known) / len(known) if known else None,
+        "families": {name: count / len(known) for name, count in sorted(families.items())},
+    }
+
+
+def audit_labels(labels: Iterable[tuple[ImageRef, str, str, float]]) -> dict[str, object]:
+    """Of (image, question, label, confidence): label accuracy, well-posed share, calibration by confidence."""
+    judged = [(verdict(image, text), label, confidence) for image, text, label, confidence in labels if knows(image)]
+    if not judged:
+        return {"labels": 0, "label_accuracy": None, "well_posed": None, "calibration": []}
+    right = [v.key == label for v, label, _ in judged]
+    calibration = []
+    for low, high in pairwise(BINS):
+        inside = [r for r, (_, _, c) in zip(right, judged, strict=True) if low < c <= high]
+        if inside:
+            calibration.append({"low": low, "high": high, "n": len(inside), "accuracy": sum(inside) / len(inside)})
+    families: dict[str, list[bool]] = {}
+    for r, (v, _, _) in zip(right, judged, strict=True):
+        families.setdefault(v.family or "outside the grammar", []).append(r)
+    return {
+        "labels": len(judged),
+        "label_accuracy": sum(right) / len(judged),
+        "well_posed": sum(v.well_posed for v, _, _ in judged) / len(judged),
+        "families": {
+            name: {"share": len(rs) / len(judged), "label_accuracy": sum(rs) / len(rs)}
+            for name, rs in sorted(families.items())
+        },
+        "calibration": calibration,
+    }

@@ -1,0 +1,92 @@
+"""The control `images: shuffled`: every question is asked about one image and shown another.
+
+If a method still "improves" on such pairs, what it learned was format or priors, not sight. The pairing is
+a derangement (no image meets itself) inside blocks of 64 along the source's own order, so it depends on the
+seed only and works on endless streams. Sattolo's algorithm draws it: one random cycle per block.
+"""
+
+import hashlib
+import random
+from typing import Final
+
+from PIL import Image
+
+from selfsight.images.safe import ImageError
+from selfsight.images.source import ImageRef, ImageSource
+
+BLOCK: Final = 64
+_LONGEST_SEARCH: Final = 1 << 20
+
+
+class ShuffledImages:
+    """`source` with its references as they are and the pixels of another image behind each."""
+
+    def __init__(self, source: ImageSource, seed: int) -> None:
+        size = source.size()
+        if size is not None and size < 2:
+            raise ImageError(f"{source.name}: shuffled images need at least 2 images, it has {size}")
+        self.name = f"shuffled({source.name})"
+        self._source = source
+        self._seed = seed
+        self._refs: list[ImageRef] = []
+        self._index_of: dict[str, int] = {}
+
+    def describe(self) -> dict[str, object]:
+        return {"source": self.name, "seed": self._seed, "block": BLOCK, "of": self._source.describe()}
+
+    def size(self) -> int | None:
+        return self._source.size()
+
+    def take(self, start: int, count: int) -> list[ImageRef]:
+        return self._source.take(start, count)
+
+    def open(self, ref: ImageRef) -> Image.Image:
+        """The pixels of the partner of `ref`."""
+        return self._source.open(self.partner(ref))
+
+    def partner(self, ref: ImageRef) -> ImageRef:
+        """The image whose pixels `open(ref)` gives."""
+        index = self._find(ref)
+        start, length = self._block_around(index)
+        self._extend(start + length)
+        return self._refs[start + _cycle(self._seed, start, length)[index - start]]
+
+    def _block_around(self, index: int) -> tuple[int, int]:
+        """Start and length of the block of `index`. A last block of one image would have no derangement, so
+        it joins the one before.
+        """
+        start = index - index % BLOCK
+        size = self._source.size()
+        if size is None:
+            return start, BLOCK
+        if size - start == 1:
+            start -= BLOCK
+        length = min(BLOCK, size - start)
+        return start, length + 1 if size - start - length == 1 else length
+
+    def _find(self, ref: ImageRef) -> int:
+        while ref.id not in self._index_of:
+            known = len(self._refs)
+            if known < _LONGEST_SEARCH:
+                self._extend(known + BLOCK)
+            if len(self._refs) == known:
+                raise ImageError(
+                    f"image {ref.id} is not among the first {known} of {self._source.name}",
+                    hint="open only references that this source gave",
+                )
+        return self._index_of[ref.id]
+
+    def _extend(self, end: int) -> None:
+        for ref in self._source.take(len(self._refs), max(0, end - len(self._refs))):
+            self._index_of[ref.id] = len(self._refs)
+            self._refs.append(ref)
+
+
+def _cycle(seed: int, start: int, length: int) -> list[int]:
+    digest = hashlib.blake2b(f"shuffled\0{seed}\0{start}".encode(), digest_size=8).digest()
+    draw = random.Random(int.from_bytes(digest, "big"))
+    order = list(range(length))
+    for last in range(length - 1, 0, -1):
+        other = draw.randrange(last)
+        order[last], order[other] = order[other], order[last]
+    return order

@@ -1,0 +1,35 @@
+"""What an image source is: a fixed, seeded stream of image references that can be opened.
+
+A reference is a name, not pixels: it can be written to the journal, compared and joined by id.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """`id` is stable across runs and machines; `origin` says where the pixels come from."""
+
+    id: str
+    origin: str
+
+
+class ImageSource(Protocol):
+    """A stream of images in a fixed order that depends on the seed only."""
+
+    name: str
+
+    def describe(self) -> dict[str, object]:
+        """JSON-ready facts about the source, for the run's record."""
+
+    def size(self) -> int | None:
+        """Number of images, or None when the stream is endless."""
+
+    def take(self, start: int, count: int) -> list[ImageRef]:
+        """References `start` to `start + count`; fewer only when the stream is exhausted."""
+
+    def open(self, ref: ImageRef) -> Image.Image:
+        """The pixels of a reference, RGB, EXIF orientation applied."""

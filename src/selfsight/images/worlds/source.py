@@ -1,0 +1,81 @@
+"""Worlds as an image source: an endless seeded stream of pictures, and nothing but pictures.
+
+A reference names world, split, seed and index; the pixels follow from it. The scene behind a picture is not
+reachable from here: `scene_of` in truth.py is for evaluation and for building the starter only.
+"""
+
+import hashlib
+
+import numpy as np
+from PIL import Image
+
+from selfsight.errors import SelfsightError
+from selfsight.images.source import ImageRef
+from selfsight.images.worlds.draw import draw
+from selfsight.images.worlds.scene import Picture, sample_chart, sample_scene
+
+WORLDS = ("scenes", "charts", "mixed")
+SPLITS = ("train", "heldout", "audit", "build")
+
+
+def picture_rng(world: str, split: str, seed: int, index: int) -> np.random.Generator:
+    """The generator of one picture; streams of different splits or seeds never meet."""
+    digest = hashlib.blake2b(f"{world}/{split}/{seed}/{index}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def sample_picture(world: str, rng: np.random.Generator) -> Picture:
+    """One picture of a world; `mixed` holds two scenes for each chart."""
+    if world == "mixed":
+        world = "scenes" if rng.random() < 2 / 3 else "charts"
+    return sample_scene(rng) if world == "scenes" else sample_chart(rng)
+
+
+def parse_world_id(image_id: str) -> tuple[str, str, int, int]:
+    """World, split, seed and index of a reference made by a WorldSource."""
+    parts = image_id.split("-")
+    if len(parts) != 5 or parts[0] != "w" or parts[1] not in WORLDS or parts[2] not in SPLITS:
+        raise SelfsightError(f"{image_id!r} does not name a picture of a world")
+    return parts[1], parts[2], int(parts[3]), int(parts[4])
+
+
+class WorldSource:
+    """An endless stream of pictures of one world, `size` pixels a side."""
+
+    def __init__(self, world: str = "mixed", *, seed: int, size: int = 112, split: str = "train") -> None:
+        if world not in WORLDS:
+            raise SelfsightError(f"there is no world named {world!r}", hint=f"choose one of: {', '.join(WORLDS)}")
+        if split not in SPLITS:
+            raise SelfsightError(f"there is no split named {split!r}", hint=f"choose one of: {', '.join(SPLITS)}")
+        if seed < 0:
+            raise SelfsightError(f"the seed of a world must be 0 or more, not {seed}")
+        self.world, self.seed, self.pixels, self.split = world, seed, size, split
+        self.name = f"worlds:{world}"
+
+    def describe(self) -> dict[str, object]:
+        """World, seed, size and split."""
+        return {
+            "kind": "worlds",
+            "world": self.world,
+            "seed": self.seed,
+            "size": self.pixels,
+            "split": self.split,
+        }
+
+    def size(self) -> None:
+        """None: a world never ends."""
+
+    def take(self, start: int, count: int) -> list[ImageRef]:
+        """References `start` to `start + count`."""
+        origin = f"world:{self.world}?split={self.split}&seed={self.seed}&size={self.pixels}&index="
+        return [
+            ImageRef(f"w-{self.world}-{self.split}-{self.seed}-{i}", f"{origin}{i}")
+            for i in range(start, start + count)
+        ]
+
+    def open(self, ref: ImageRef) -> Image.Image:
+        """Draws the picture of a reference."""
+        world, split, seed, index = parse_world_id(ref.id)
+        rng = picture_rng(world, split, seed, index)
+        picture = sample_picture(world, rng)
+        return draw(picture, rng, self.pixels)

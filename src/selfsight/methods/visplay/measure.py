@@ -1,0 +1,126 @@
+"""What is measured after every round: the reasoner on held-out worlds, the audit, and round 1's questions again.
+
+Held-out worlds are a separate split, the audit reads tables after the fact, and nothing of either flows back.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from selfsight.config import EvolveConfig
+from selfsight.evaluate.audit import audit_labels, audit_questions
+from selfsight.evaluate.heldout import (
+    Answered,
+    HeldOutQuestion,
+    answer_questions,
+    as_records,
+    heldout_questions,
+    summarise,
+)
+from selfsight.evaluate.oracle import knows, verdict
+from selfsight.images.source import ImageRef
+from selfsight.methods.visplay.asking import Roles
+from selfsight.methods.visplay.records import POOL, QUESTIONS
+from selfsight.run import RunDirectory
+from selfsight.run.atomic import pretty_json, write_atomic
+from selfsight.run.tables import read_table, write_table
+
+EVALUATION = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("family", pa.string(), nullable=False),
+        pa.field("greedy", pa.float64(), nullable=False),
+        pa.field("sampled", pa.float64(), nullable=False),
+        pa.field("majority", pa.float64(), nullable=False),
+        pa.field("greedy_format_failure", pa.float64(), nullable=False),
+        pa.field("sampled_format_failure", pa.float64(), nullable=False),
+        pa.field("greedy_text", pa.string(), nullable=False),
+    ]
+)
+SAME_QUESTIONS = 200  # of round 1's own questions, answered again by every later reasoner
+
+
+class Measurer:
+    """Measures the reasoner of a run and audits its records."""
+
+    def __init__(self, config: EvolveConfig, roles: Roles, directory: RunDirectory) -> None:
+        self.config, self.roles, self.directory = config, roles, directory
+
+    def measure(self, round: int) -> tuple[dict[str, Any], list[Path]]:
+        """The round's entry for the summary and the files written (round 0 is the base model)."""
+        folder = self.directory.round(round)
+        settings = self.config.evaluation
+        questions = heldout_questions(settings.questions, seed=settings.seed)
+        answered = self._answer(questions)
+        table, entry_path = folder / "evaluation.parquet", folder / "round.json"
+        write_table(table, as_records(answered), EVALUATION)
+        entry: dict[str, Any] = {"round": round, "heldout": summarise(answered)}
+        if round > 0:
+            entry |= self._records(round)
+        write_atomic(entry_path, pretty_json(entry))
+        return entry, [table, entry_path]
+
+    def _answer(self, questions: list[HeldOutQuestion]) -> list[Answered]:
+        settings = self.config.evaluation
+        return answer_questions(
+            self.roles.reasoner,
+            self.roles.pack,
+            questions,
+            num_samples=settings.num_samples,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            max_completion_length=self.config.visplay.max_answer_length,
+        )
+
+    def _records(self, round: int) -> dict[str, Any]:
+        folder = self.directory.round(round)
+        candidates = read_table(folder / "questions.parquet", QUESTIONS)
+        pool = read_table(folder / "pool.parquet", POOL)
+        confidences = [float(str(row["confidence"])) for row in candidates if row["confidence"] is not None]
+        entry: dict[str, Any] = {
+            "candidates": len(candidates),
+            "valid": sum(bool(row["valid"]) for row in candidates) / max(1, len(candidates)),
+            "kept": len(pool),
+            "mean_confidence": sum(confidences) / len(confidences) if confidences else None,
+            "pseudo_label_accuracy": None,
+            "well_posed": None,
+        }
+        if self.config.evaluation.audit and candidates and knows(_image(candidates[0])):
+            asked = [(_image(row), str(row["question"])) for row in candidates if row["valid"]]
+            labels = [
+                (_image(row), str(row["question"]), str(row["label"]), float(str(row["confidence"]))) for row in pool
+            ]
+            questions, pseudo = audit_questions(asked), audit_labels(labels)
+            entry |= {
+                "pseudo_label_accuracy": pseudo["label_accuracy"],
+                "well_posed": questions["well_posed"],
+                "audit": {"questions": questions, "labels": pseudo},
+                "round_1_questions": self._again(),
+            }
+        return entry
+
+    def _again(self) -> dict[str, Any] | None:
+        """This round's reasoner on well-posed questions that round 1 asked (the paper's 44.0 -> 49.0)."""
+        rows = read_table(self.directory.round(1) / "questions.parquet", QUESTIONS)
+        questions = []
+        for row in rows:
+            found = verdict(_image(row), str(row["question"])) if row["valid"] else None
+            if found is not None and found.key is not None:
+                text, family = str(row["question"]), found.family or ""
+                questions.append(HeldOutQuestion(str(row["question_id"]), _image(row), text, family, found.key))
+        if not questions:
+            return None
+        step = max(1, len(questions) // SAME_QUESTIONS)
+        summary = summarise(self._answer(questions[::step][:SAME_QUESTIONS]))
+        return {name: summary[name] for name in ("accuracy", "sampled", "majority", "n")}
+
+
+def _image(row: dict[str, object]) -> ImageRef:
+    return ImageRef(str(row["image_id"]), str(row["origin"]))
+
+
+def read_evaluation(folder: Path) -> list[Answered]:
+    """The answers behind a round's measurement."""
+    rows: list[dict[str, Any]] = read_table(folder / "evaluation.parquet", EVALUATION)
+    return [Answered(**row) for row in rows]

@@ -1,0 +1,311 @@
+"""The learner: GRPO's forward and backward over packed rows, and AdamW.
+
+A batch of groups is cut into micro-batches by a token budget. Every token's loss is divided by the number of
+tokens of the whole batch, so the gradient does not depend on the cut. A group without learning signal and
+without a KL term has a zero gradient; it is not run through the model, but its tokens still count.
+
+Reference log-probs come from frozen copies of the trained tensors, put in place of the current ones for one
+forward pass without gradient. With LoRA only the adapters are trained, so a reference costs their size alone
+and the base model is "adapters at zero".
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsight.errors import SelfsightError
+from selfsight.policy.loss import LossOptions, TokenLoss, group_advantages, grpo_token_loss, k3
+from selfsight.policy.records import Group, LearnStats, StepStats
+from selfsight.policy.scoring import ScoreItem, pack, score, split
+from selfsight.policy.vlm import Vlm
+
+Reference = Literal["phase", "anchor"]
+_SKIPS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class LearnerOptions:
+    """The optimiser's numbers; `token_budget` bounds the padded tokens of one micro-batch.
+
+    On a CPU small micro-batches are quicker (2,048 to 4,096 tokens were best); a GPU wants tens of thousands.
+    """
+
+    learning_rate: float = 1e-6
+    weight_decay: float = 0.01
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    warmup_steps: int = 0
+    token_budget: int = 4096
+    loss: LossOptions = field(default_factory=LossOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some rollouts of one group, with what weighs each of their tokens; arrays are flat over tokens."""
+
+    item: ScoreItem
+    behaviour: np.ndarray
+    advantages: np.ndarray
+
+
+class Learner:
+    """Owns the optimiser of a model; the model itself is shared with the local sampler."""
+
+    def __init__(self, vlm: Vlm, options: LearnerOptions) -> None:
+        self.vlm, self.options = vlm, options
+        self.parameters: dict[str, nn.Parameter] = {
+            name: parameter for name, parameter in vlm.model.named_parameters() if parameter.requires_grad
+        }
+        if not self.parameters:
+            raise SelfsightError(f"Model {vlm.folder}: nothing is trainable.", hint="Train it fully or with LoRA.")
+        self.optimiser = torch.optim.AdamW(
+            list(self.parameters.values()),
+            lr=options.learning_rate,
+            betas=(options.adam_beta1, options.adam_beta2),
+            weight_decay=options.weight_decay,
+        )
+        self.weight_version = 0
+        self.steps = 0
+        self.skipped = 0
+        self._skipped_in_a_row = 0
+        self._phase_start = 0
+        self._finite = True
+        self._references: dict[Reference, dict[str, Tensor]] = {}
+        self._reference_versions: dict[Reference, int] = {}
+
+    # ---- references ------------------------------------------------------------------------------------
+
+    def begin_phase(self) -> None:
+        """A phase is a training run of its own: its KL reference is the weights as they are now, the warm-up
+        starts again, and AdamW starts without moments (those of the last phase chased other rewards).
+        """
+        if self.options.loss.beta > 0:
+            self.set_reference("phase")
+        self._phase_start = self.steps
+        self.optimiser.state.clear()
+
+    def set_reference(self, which: Reference) -> None:
+        """Freezes a copy: "phase" is the current weights; "anchor" is the base, so set it before training.
+
+        With LoRA the anchor is the base model at any time: the adapters' outward halves at zero.
+        """
+        lora = self.vlm.options.lora is not None
+        self._references[which] = {
+            name: torch.zeros_like(p) if lora and which == "anchor" and "lora_B" in name else p.detach().clone()
+            for name, p in self.parameters.items()
+        }
+        at_start = not lora or which == "phase" or self.weight_version == 0
+        self._reference_versions[which] = self.weight_version if at_start else -1
+
+    @contextmanager
+    def weights_of(self, which: Reference) -> Iterator[None]:
+        """The model computes with a reference inside this block; only without gradient."""
+        if which not in self._references:
+            raise SelfsightError(f"There is no {which!r} reference.", hint=f"Call set_reference({which!r}) first.")
+        current = {name: parameter.data for name, parameter in self.parameters.items()}
+        try:
+            for name, parameter in self.parameters.items():
+                parameter.data = self._references[which][name]
+            yield
+        finally:
+            for name, parameter in self.parameters.items():
+                parameter.data = current[name]
+
+    def _reference_logprobs(
+        self, which: Reference, items: Sequence[ScoreItem], current: Tensor, temperature: float
+    ) -> Tensor:
+        if self._reference_versions.get(which) == self.weight_version:
+            return current.detach()  # same weights: the same numbers, without a second pass
+        with torch.no_grad(), self.weights_of(which):
+            return score(self.vlm, items, temperature).logprobs
+
+    # ---- forward and backward --------------------------------------------------------------------------
+
+    def learn(self, groups: Sequence[Group]) -> LearnStats:
+        """Adds the gradient of the GRPO loss of these groups; `step` applies it."""
+        started = time.perf_counter()
+        temperature = _temperature(groups)
+        needs_kl = self.options.loss.beta > 0 or self.options.loss.beta_anchor > 0
+        parts: list[_Part] = []
+        zero_variance = 0
+        for group in groups:
+            advantages, flat = group_advantages(torch.from_numpy(np.asarray(group.rewards, dtype=np.float64)))
+            zero_variance += flat
+            if not flat or needs_kl:
+                parts.extend(self._parts(group, advantages.numpy()))
+        total = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
+        sums = _Sums()
+        for batch in pack([part.item for part in parts], self.options.token_budget):
+            self._micro_batch([parts[index] for index in batch], temperature, total, sums)
+        self._finite = self._finite and math.isfinite(sums.loss)
+        scored = max(sums.tokens, 1)
+        return LearnStats(
+            loss=sums.loss,
+            kl=sums.kl / scored,
+            kl_anchor=sums.kl_anchor / scored,
+            clip_fraction=sums.clipped / scored,
+            entropy=sums.entropy / scored,
+            ratio_max=sums.ratio_max,
+            mismatch_kl=sums.mismatch / scored,
+            reward_mean=float(np.mean([np.mean(group.rewards) for group in groups])),
+            groups=len(groups),
+            zero_variance_groups=zero_variance,
+            tokens=total,
+            tokens_scored=sums.tokens,
+            tokens_per_second=total / max(time.perf_counter() - started, 1e-9),
+            finite=self._finite,
+        )
+
+    def _parts(self, group: Group, advantages_G: np.ndarray) -> Iterator[_Part]:
+        for rollout in group.rollouts:
+            self.vlm.check_completion(rollout.token_ids)
+        whole = ScoreItem(self.vlm.encoder.encode(group.prompt), tuple(rollout.token_ids for rollout in group.rollouts))
+        for _, item, first in split([whole], self.options.token_budget):
+            chosen = range(first, first + len(item.completions))
+            yield _Part(
+                item,
+                np.concatenate([group.rollouts[i].logprobs for i in chosen]),
+                np.concatenate([np.full(len(group.rollouts[i].token_ids), advantages_G[i]) for i in chosen]),
+            )
+
+    def _micro_batch(self, parts: list[_Part], temperature: float, total: int, sums: "_Sums") -> None:
+        options = self.options.loss
+        items = [part.item for part in parts]
+        device = self.vlm.device
+        behaviour = torch.from_numpy(np.concatenate([part.behaviour for part in parts])).float().to(device)
+        advantages = torch.from_numpy(np.concatenate([part.advantages for part in parts])).float().to(device)
+        scores = score(self.vlm, items, temperature)
+        reference = anchor = None
+        if options.beta > 0:
+            reference = self._reference_logprobs("phase", items, scores.logprobs, temperature)
+        if options.beta_anchor > 0:
+            anchor = self._reference_logprobs("anchor", items, scores.logprobs, temperature)
+        parts_of_loss = grpo_token_loss(
+            scores.logprobs, behaviour, advantages, options, reference=reference, anchor=anchor
+        )
+        loss = parts_of_loss.loss.sum() / total
+        loss.backward()
+        sums.add(parts_of_loss, float(loss.detach()), scores.entropy, k3(behaviour, scores.logprobs.detach()))
+
+    # ---- optimiser -------------------------------------------------------------------------------------
+
+    def step(self) -> StepStats:
+        """Clips, applies AdamW, forgets the gradient. A non-finite loss or gradient skips the step."""
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.options.max_grad_norm)
+        finite = self._finite and bool(torch.isfinite(norm))
+        rate = self.options.learning_rate * min(
+            1.0, (self.steps - self._phase_start + 1) / (self.options.warmup_steps + 1)
+        )
+        if finite:
+            for settings in self.optimiser.param_groups:
+                settings["lr"] = rate
+            self.optimiser.step()
+            self.weight_version += 1
+            self.steps += 1
+            self._skipped_in_a_row = 0
+        else:
+            self.skipped += 1
+            self._skipped_in_a_row += 1
+        self.optimiser.zero_grad(set_to_none=True)
+        self._finite = True
+        if self._skipped_in_a_row >= _SKIPS_IN_A_ROW:
+            raise SelfsightError(
+                f"{_SKIPS_IN_A_ROW} steps in a row had a loss or gradient that is not finite; the weights of "
+                f"version {self.weight_version} are untouched.",
+                hint="Resume from the last checkpoint with a lower learning_rate, or with dtype float32.",
+            )
+        return StepStats(float(norm), rate, not finite, self.skipped, self.weight_version)
+
+    # ---- checkpoints -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Trained tensors, AdamW moments and references by name, and JSON-ready counters."""
+        tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            for moment, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adamw.{moment}.{name}"] = value
+        for which, weights in self._references.items():
+            tensors |= {f"reference.{which}.{name}": value for name, value in weights.items()}
+        counters: dict[str, object] = {
+            "weight_version": self.weight_version,
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "phase_start": self._phase_start,
+            "reference_versions": dict(self._reference_versions),
+        }
+        return tensors, counters
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], counters: Mapping[str, object]) -> None:
+        """Restores `state_dict`; afterwards training continues as if it had not stopped (bitwise on CPU)."""
+        missing = [name for name in self.parameters if f"model.{name}" not in tensors]
+        if missing:
+            raise SelfsightError(
+                f"The checkpoint lacks {len(missing)} trained tensors, the first is {missing[0]!r}.",
+                hint="Resume with the model, LoRA and freeze_vision settings that the run began with.",
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"model.{name}"])
+        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.state.clear()
+        for name, parameter in self.parameters.items():
+            moments = {
+                moment: tensors[f"adamw.{moment}.{name}"].clone().to("cpu" if moment == "step" else parameter.device)
+                for moment in ("step", "exp_avg", "exp_avg_sq")
+                if f"adamw.{moment}.{name}" in tensors
+            }
+            if moments:
+                self.optimiser.state[parameter] = moments
+        versions = dict(counters["reference_versions"])  # type: ignore[call-overload]
+        self._reference_versions = versions
+        self._references = {
+            which: {
+                name: tensors[f"reference.{which}.{name}"].clone().to(parameter.device)
+                for name, parameter in self.parameters.items()
+            }
+            for which in versions
+        }
+        self.weight_version, self.steps, self.skipped, self._skipped_in_a_row, self._phase_start = (
+            int(counters[key])  # type: ignore[call-overload]
+            for key in ("weight_version", "steps", "skipped", "skipped_in_a_row", "phase_start")
+        )
+
+
+class _Sums:
+    """Running totals over micro-batches."""
+
+    def __init__(self) -> None:
+        self.loss = self.kl = self.kl_anchor = self.clipped = self.entropy = self.mismatch = 0.0
+        self.ratio_max = 0.0
+        self.tokens = 0
+
+    def add(self, parts: TokenLoss, loss: float, entropy: Tensor, mismatch: Tensor) -> None:
+        self.loss += loss
+        self.kl += float(parts.kl.sum())
+        self.kl_anchor += float(parts.kl_anchor.sum())
+        self.clipped += float(parts.clipped.sum())
+        self.entropy += float(entropy.sum())
+        self.mismatch += float(mismatch.sum())
+        self.ratio_max = max(self.ratio_max, float(parts.ratio.max()))
+        self.tokens += len(parts.ratio)
+
+
+def _temperature(groups: Sequence[Group]) -> float:
+    if not groups:
+        raise ValueError("there are no groups to learn from")
+    found = {rollout.temperature for group in groups for rollout in group.rollouts}
+    if len(found) != 1:
+        raise ValueError(f"the rollouts of one batch must share one temperature, found {sorted(found)}")
+    temperature = found.pop()
+    if temperature <= 0:
+        raise ValueError("greedy rollouts cannot be learned from: nothing was sampled")
+    return temperature

@@ -1,0 +1,85 @@
+"""From a run's configuration to its policies: the model's folder, its prompt pack, its options."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from selfsight.config import EvolveConfig
+from selfsight.images.source import ImageRef, ImageSource
+from selfsight.images.worlds import WorldSource
+from selfsight.policy.learner import LearnerOptions
+from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
+from selfsight.policy.loss import LossOptions
+from selfsight.policy.policy import Policy
+from selfsight.starter import starter_folder
+
+PACK_KEY = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
+
+
+def model_folder(model: str, revision: str | None = None) -> Path:
+    """The folder of `starter`, of a path, or of a model of the hub that is in the local cache."""
+    return starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
+
+
+def pack_name(config: EvolveConfig) -> str:
+    """The prompt pack: as configured, or with `auto` the one that the model says it was taught, else `full`."""
+    chosen = config.visplay.prompt_pack
+    return taught_pack(model_folder(config.model, config.revision)) if chosen == "auto" else chosen
+
+
+def taught_pack(folder: Path) -> str:
+    """The pack that a model folder names in its config.json; `full` when it names none."""
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))
+
+
+def read_image(source: ImageSource) -> Callable[[ImageRef], Image.Image]:
+    """Opens a run's own images, and pictures of worlds (held-out ones too) from their id alone."""
+    drawn = WorldSource(seed=0)
+
+    def open_ref(ref: ImageRef) -> Image.Image:
+        return drawn.open(ref) if ref.id.startswith("w-") else source.open(ref)
+
+    return open_ref
+
+
+def open_policy(
+    config: EvolveConfig, name: str, opener: Callable[[ImageRef], Image.Image], *, trainable: bool
+) -> Policy:
+    """A role's policy with the run's options; frozen when it is not to be trained."""
+    lora = config.lora
+    targets = None if lora is None or lora.target_modules is None else tuple(lora.target_modules)
+    options = ModelOptions(
+        dtype=config.dtype,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        lora=None if lora is None else LoraOptions(lora.r, float(lora.lora_alpha), targets),
+        freeze_vision=config.optim.freeze_vision,
+        gradient_checkpointing=config.optim.gradient_checkpointing,
+        backend=config.backend,
+        revision=config.revision,
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+    )
+    learning = LearnerOptions(
+        learning_rate=config.optim.learning_rate,
+        weight_decay=config.optim.weight_decay,
+        max_grad_norm=config.optim.max_grad_norm,
+        warmup_steps=config.optim.warmup_steps,
+        token_budget=config.optim.max_tokens_per_microbatch,
+        loss=LossOptions(config.grpo.epsilon, config.grpo.epsilon_high, config.grpo.beta, config.grpo.beta_anchor),
+    )
+    return Policy.load(
+        name,
+        model_folder(config.model, config.revision),
+        open_image=opener,
+        options=options,
+        learning=learning if trainable else None,
+    )
+
+
+def set_threads(config: EvolveConfig) -> None:
+    """Fixes torch's CPU threads when the configuration does; results are reproducible for one setting."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)

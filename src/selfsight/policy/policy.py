@@ -1,0 +1,159 @@
+"""A policy: a name, a model that may learn, and a sampler that draws from it.
+
+The verbs between a method and a model: `sample`, `learn`, `step`, `publish` (and `logprobs`, `save`). A
+method never knows whether the sampler is in this process. So the rules of a remote sampler hold for the
+local one as well: after `step` the sampler has no valid weights until `publish`, and says so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from selfsight.errors import SelfsightError
+from selfsight.images.source import ImageRef
+from selfsight.language.prompts import Prompt
+from selfsight.policy.learner import Learner, LearnerOptions, Reference
+from selfsight.policy.loading import ModelOptions
+from selfsight.policy.records import Group, LearnStats, Rollout, SampleRequest, Sampling, StepStats
+from selfsight.policy.samplers import Sampler
+from selfsight.policy.samplers.local import LocalSampler, LocalSamplerOptions
+from selfsight.policy.scoring import ScoreItem, pack, score
+from selfsight.policy.vlm import Vlm
+from selfsight.policy.weights import save_folder, weights_hash
+
+_SCORING_BUDGET = 16384
+
+
+class Policy:
+    """See the module. `learner` is None for a frozen policy."""
+
+    def __init__(self, name: str, vlm: Vlm, learner: Learner | None, sampler: Sampler) -> None:
+        self.name, self.vlm, self.sampler = name, vlm, sampler
+        self._learner = learner
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        model: str | Path,
+        *,
+        open_image: Callable[[ImageRef], Image.Image],
+        options: ModelOptions | None = None,
+        learning: LearnerOptions | None = None,
+        sampling: LocalSamplerOptions | None = None,
+    ) -> "Policy":
+        """A policy from a model folder; frozen unless `learning` is given."""
+        options = options if options is not None else ModelOptions()
+        vlm = Vlm.open(model, options, open_image, trainable=learning is not None)
+        learner = Learner(vlm, learning) if learning is not None else None
+        return cls(name, vlm, learner, LocalSampler(vlm, sampling))
+
+    @property
+    def trainable(self) -> bool:
+        return self._learner is not None
+
+    @property
+    def learner(self) -> Learner:
+        if self._learner is None:
+            raise SelfsightError(
+                f"Policy {self.name!r} is frozen: it has no learner.",
+                hint="Load it with learner options to train it.",
+            )
+        return self._learner
+
+    @property
+    def weight_version(self) -> int:
+        return self._learner.weight_version if self._learner is not None else self.sampler.weight_version
+
+    def sample(self, requests: Sequence[SampleRequest], sampling: Sampling) -> dict[str, list[Rollout]]:
+        """Rollouts by request id, in sample order."""
+        if self.sampler.weight_version != self.weight_version:
+            raise SelfsightError(
+                f"Policy {self.name!r}: weights of version {self.weight_version} were never published to the "
+                f"sampler, which holds version {self.sampler.weight_version}.",
+                hint="Call publish() after step().",
+            )
+        return self.sampler.sample(requests, sampling)
+
+    def learn(self, groups: Sequence[Group]) -> LearnStats:
+        """Forward and backward over the groups; the gradient adds up until `step`."""
+        return self.learner.learn(groups)
+
+    def step(self) -> StepStats:
+        """One optimiser step on what was learned since the last one."""
+        return self.learner.step()
+
+    def publish(self) -> None:
+        """The sampler takes over the learner's weights; everything computed from the old ones is dropped."""
+        self.sampler.publish(self.weight_version)
+
+    def begin_phase(self) -> None:
+        """Marks the start of a phase: KL reference, warm-up and optimiser start afresh."""
+        self.learner.begin_phase()
+
+    def set_reference(self, which: Reference) -> None:
+        """Freezes the current weights as "phase" reference, or the base model as "anchor"."""
+        self.learner.set_reference(which)
+
+    @torch.no_grad()
+    def logprobs(
+        self,
+        pairs: Sequence[tuple[Prompt, np.ndarray]],
+        *,
+        reference: Reference | None = None,
+        temperature: float = 1.0,
+    ) -> list[np.ndarray]:
+        """(T,) float32 log-probs of each given completion, under the current weights or a frozen reference.
+
+        Completions of the same prompt are scored together, whatever their order.
+        """
+        if reference is not None:
+            with self.learner.weights_of(reference):
+                return self.logprobs(pairs, temperature=temperature)
+        members: dict[Prompt, list[int]] = {}
+        for index, (prompt, token_ids) in enumerate(pairs):
+            self.vlm.check_completion(token_ids)
+            members.setdefault(prompt, []).append(index)
+        items = [
+            ScoreItem(self.vlm.encoder.encode(prompt), tuple(pairs[i][1] for i in indices))
+            for prompt, indices in members.items()
+        ]
+        order = list(members.values())
+        out: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(pairs)
+        for batch in pack(items, _SCORING_BUDGET):
+            flat = score(self.vlm, [items[i] for i in batch], temperature).logprobs.float().cpu().numpy()
+            at = 0
+            for index in (index for i in batch for index in order[i]):
+                size = len(pairs[index][1])
+                out[index] = flat[at : at + size].copy()
+                at += size
+        return out
+
+    def weights_hash(self) -> str:
+        """Equal for equal weights, and only for them."""
+        return weights_hash(self.vlm.model)
+
+    def save(self, folder: str | Path) -> None:
+        """A plain model folder that transformers and vLLM load; LoRA is merged into it."""
+        save_folder(self.vlm, Path(folder))
+
+    def clone_frozen(self, name: str) -> "Policy":
+        """A copy that samples and scores with today's weights, whatever this policy learns later."""
+        vlm = self.vlm.frozen_copy()
+        options = self.sampler.options if isinstance(self.sampler, LocalSampler) else None
+        sampler = LocalSampler(vlm, options)
+        sampler.publish(self.weight_version)
+        return Policy(name, vlm, None, sampler)
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """What a checkpoint needs: tensors (for safetensors) and counters (for JSON)."""
+        return self.learner.state_dict()
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], counters: Mapping[str, object]) -> None:
+        """Continues where `state_dict` was taken, sampler included."""
+        self.learner.load_state_dict(tensors, counters)
+        self.publish()

@@ -1,0 +1,235 @@
+"""Shared-prefix rows: the samples of a group attend to one copy of their prompt.
+
+The G samples of a prompt share a long prefix, most of it image tokens. A padded batch computes it G times.
+Here one row holds [prompt | completion 1 | ... | completion G], and a registered attention function splits
+it: the prompt attends to itself causally, and the completions, folded to a (G, C) batch, attend to
+[their prompt's keys | their own keys]. No S x S mask exists and the image is computed once. The result is
+exact, gradients included, because every completion token sees what it would see alone and carries the
+position it would have alone.
+
+Three layouts go through the same function, one object each:
+  LearnRows  prompts and completions in one differentiable pass
+  Prefill    prompts only; keeps their keys and values
+  Decode     one new token per running sample; prompt keys are stored once per prompt and multiplied with
+             all its samples' queries at once (as in Hydragen, arXiv 2402.05099), joined with the sample's
+             own keys in a single softmax
+
+Shapes: B prompts, P prompt tokens (right padded), G samples, C completion tokens, R running rows,
+H query heads = K key heads x `rep`, D head size.
+
+Left out: sliding windows, attention sinks and linear attention (see `forward.choose_backend`), and a trie
+deeper than two levels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+ATTENTION_NAME = "selfsight_shared_prefix"
+
+
+class Layout(Protocol):
+    """What the attention function delegates to; `attend` returns (rows, tokens, H, D)."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor: ...
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    shared_prefix: Layout | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Ordinary SDPA unless a layout is passed through the model's keyword arguments."""
+    if shared_prefix is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        out, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+        return out, None
+    if options.get("sliding_window") is not None:
+        raise NotImplementedError("shared-prefix rows have no sliding window; use backend='padded'")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    return shared_prefix.attend(module.layer_idx, query, key, value, scale), None
+
+
+def install(model: Any) -> None:
+    """Routes the text decoder's attention through this module; the vision tower keeps its own."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(ATTENTION_NAME, _attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+    model.set_attn_implementation({"text_config": ATTENTION_NAME})
+
+
+def prepared_mask(device: torch.device) -> Tensor:
+    """A stand-in that keeps transformers from building an S x S mask; the layouts never read it."""
+    return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Causal self-attention (B, H, P, D); right padding needs no mask, since no real token looks right."""
+    return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+
+
+class LearnRows:
+    """[prompt | G * C] rows; `mask` is (1 or B*G, 1, C, P+C), true where a completion token may look."""
+
+    def __init__(
+        self, prompt_lengths: Sequence[int], samples: int, completion_length: int, device: torch.device
+    ) -> None:
+        self.prompt = max(prompt_lengths)
+        self.samples = samples
+        self.completion = completion_length
+        causal = torch.ones((completion_length, completion_length), dtype=torch.bool, device=device).tril()
+        if min(prompt_lengths) == self.prompt:
+            seen = causal.new_ones((1, completion_length, self.prompt))
+        else:
+            lengths = torch.tensor(prompt_lengths, device=device).repeat_interleave(samples)
+            real = torch.arange(self.prompt, device=device) < lengths[:, None]
+            seen = real[:, None].expand(-1, completion_length, -1)
+        self.mask = torch.cat([seen, causal.expand(len(seen), -1, -1)], dim=-1)[:, None]
+        self._masks: dict[int, Tensor] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        P, G, C = self.prompt, self.samples, self.completion
+        B, H, _, D = q.shape
+        K = k.shape[1]
+        rep = H // K
+        prompt_out = _causal(q[:, :, :P], k[:, :, :P], v[:, :, :P], scale).transpose(1, 2)
+        # The query heads that share a key head become more queries of it, so no key is repeated.
+        q_c = q[:, :, P:].reshape(B, K, rep, G, C, D).permute(0, 3, 1, 2, 4, 5).reshape(B * G, K, rep * C, D)
+        out = scaled_dot_product_attention(
+            q_c, self._keys(k), self._keys(v), attn_mask=self._mask_for(rep), scale=scale
+        )
+        out = out.reshape(B, G, K, rep, C, D).permute(0, 1, 4, 2, 3, 5).reshape(B, G * C, H, D)
+        return torch.cat([prompt_out, out], dim=1)
+
+    def _keys(self, x: Tensor) -> Tensor:
+        """(B, K, P + G*C, D) to (B*G, K, P + C, D)."""
+        P, G, C = self.prompt, self.samples, self.completion
+        prompt = x[:, None, :, :P].expand(-1, G, -1, -1, -1)
+        own = x[:, :, P:].unflatten(2, (G, C)).transpose(1, 2)
+        return torch.cat([prompt, own], dim=3).flatten(0, 1)
+
+    def _mask_for(self, rep: int) -> Tensor:
+        if rep not in self._masks:
+            self._masks[rep] = self.mask.repeat(1, 1, rep, 1)
+        return self._masks[rep]
+
+
+class Prefill:
+    """Prompts only, (B, P); keys and values (B, K, P, D) of every layer are kept."""
+
+    def __init__(self) -> None:
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        self.keys[layer], self.values[layer] = k, v
+        return _causal(q, k, v, scale).transpose(1, 2)
+
+
+class Decode:
+    """One token for each of R rows; `owner` (R,) names each row's prompt, rows of a prompt are adjacent.
+
+    Own keys and values live in preallocated (R, K, T, D) stores. `keep` drops finished rows, and prompts
+    without running rows with them.
+    """
+
+    def __init__(
+        self,
+        prefill: Prefill,
+        prompt_lengths: Sequence[int],
+        counts: Sequence[int],
+        max_tokens: int,
+        device: torch.device,
+    ) -> None:
+        self.prefix_k, self.prefix_v = prefill.keys, prefill.values
+        self.owner = torch.repeat_interleave(torch.tensor(counts, device=device))
+        self.step = 0
+        longest = max(prompt_lengths)
+        self.bias: Tensor | None = None  # (B, 1, 1, P): -inf on the padding of shorter prompts
+        if min(prompt_lengths) != longest:
+            lengths = torch.tensor(prompt_lengths, device=device)
+            real = torch.arange(longest, device=device) < lengths[:, None]
+            self.bias = torch.zeros(real.shape, device=device).masked_fill(~real, -torch.inf)[:, None, None]
+        rows = len(self.owner)
+        self.own_k, self.own_v = (
+            {n: x.new_empty((rows, x.shape[1], max_tokens, x.shape[3])) for n, x in store.items()}
+            for store in (self.prefix_k, self.prefix_v)
+        )
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Index of the (B, G) grid in which the samples of a prompt multiply its keys together."""
+        counts = torch.bincount(self.owner, minlength=len(next(iter(self.prefix_k.values()))))
+        self._grid_samples = int(counts.max())
+        self._uniform = bool((counts == self._grid_samples).all())
+        first = counts.cumsum(0) - counts
+        rank = torch.arange(len(self.owner), device=self.owner.device) - first[self.owner]
+        self._cell = self.owner * self._grid_samples + rank  # row -> cell
+        self._row = torch.zeros(
+            len(counts) * self._grid_samples, dtype=torch.long, device=self.owner.device
+        )  # cell -> row; empty cells compute row 0 again and are never read
+        self._row[self._cell] = torch.arange(len(self.owner), device=self.owner.device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Keeps these rows (ascending) and forgets every other."""
+        prompts, owner = torch.unique_consecutive(self.owner[rows], return_inverse=True)
+        if len(prompts) < len(next(iter(self.prefix_k.values()))):
+            for store in (self.prefix_k, self.prefix_v):
+                for layer in store:
+                    store[layer] = store[layer].index_select(0, prompts)
+            if self.bias is not None:
+                self.bias = self.bias.index_select(0, prompts)
+        for store in (self.own_k, self.own_v):
+            for layer, old in store.items():
+                fresh = old.new_empty((len(rows), *old.shape[1:]))
+                fresh[:, :, : self.step] = old[:, :, : self.step].index_select(0, rows)
+                store[layer] = fresh
+        self.owner = owner
+        self._arrange()
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        R, H, _, D = q.shape
+        K = k.shape[1]
+        rep = H // K
+        own_k, own_v = self.own_k[layer], self.own_v[layer]
+        own_k[:, :, self.step] = k[:, :, 0]
+        own_v[:, :, self.step] = v[:, :, 0]
+        seen = self.step + 1
+        prefix_k, prefix_v = self.prefix_k[layer], self.prefix_v[layer]
+        B, _, P, _ = prefix_k.shape
+        G = self._grid_samples
+
+        q = q.reshape(R, K, rep, D) * scale
+        grid = (q if self._uniform else q[self._row]).view(B, G, K, rep, D).transpose(1, 2)
+        on_prefix = grid.reshape(B, K, G * rep, D) @ prefix_k.transpose(-1, -2)
+        if self.bias is not None:
+            on_prefix = on_prefix + self.bias
+        on_prefix = self._to_rows(on_prefix.view(B, K, G, rep, P))
+        on_own = q @ own_k[:, :, :seen].transpose(-1, -2)
+        weights = torch.cat([on_prefix, on_own], dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)
+
+        prefix_weights = weights[..., :P]
+        cells = prefix_weights if self._uniform else prefix_weights[self._row]
+        cells = cells.reshape(B, G, K, rep, P).transpose(1, 2).reshape(B, K, G * rep, P)
+        from_prefix = self._to_rows((cells @ prefix_v).view(B, K, G, rep, D))
+        out = from_prefix + weights[..., P:] @ own_v[:, :, :seen]
+        return out.view(R, 1, H, D)
+
+    def _to_rows(self, cells: Tensor) -> Tensor:
+        """(B, K, G, rep, X) to (R, K, rep, X)."""
+        rows = cells.transpose(1, 2).flatten(0, 1)
+        return rows if self._uniform else rows[self._cell]

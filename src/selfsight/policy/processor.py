@@ -1,0 +1,306 @@
+"""From a prompt to model inputs, without torchvision.
+
+Most vision-language processors need torchvision only for *video*. Here the processor class of the model is
+built from its image processor (PIL backend) and its tokenizer alone. The PIL backend is used even where
+torchvision is installed: the two differ by up to 0.03 in normalised pixels once an image is resized, so the
+sampler and the learner must share one. Video is left out.
+
+The image comes first in the user turn, so that all questions about one image share the longest prefix.
+"""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from selfsight.errors import SelfsightError
+from selfsight.images.source import ImageRef
+from selfsight.language.prompts import Prompt
+
+logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+_PLACEHOLDER_KEYS = tuple(
+    f"{kind}_token_{suffix}" for kind in ("image", "video", "audio", "vision") for suffix in ("id", "index")
+)
+# SmolVLM's own class wants num2words for its video captions; its image prompts are those of Idefics3.
+_IMAGE_PROCESSOR_OF = {"smolvlm": "idefics3"}
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPrompt:
+    """Token ids (P,) with their modality (0 text, 1 image); pixels are looked up by image, see `pixels`."""
+
+    input_ids: np.ndarray
+    token_types: np.ndarray
+    image: ImageRef | None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """Pixel inputs of one image (leading axis as the model wants it), and the tokens that stand for it."""
+
+    pixels: dict[str, Tensor]
+    input_ids: np.ndarray
+    token_types: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.pixels.values())
+
+
+def load_processor(folder: Path, config: Any) -> Any:
+    """The model's processor without its video part, PIL image backend."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+
+    model_type = config.model_type
+    name = PROCESSOR_MAPPING_NAMES.get(_IMAGE_PROCESSOR_OF.get(model_type, model_type))
+    base: Any = processor_class_from_name(name) if name is not None else None
+    if base is None:
+        raise SelfsightError(
+            f"Model {folder}: transformers has no processor for model type {model_type!r}.",
+            hint="Use an image-text-to-text model that is part of transformers.",
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise SelfsightError(
+            f"Model {folder}: its tokenizer or image processor cannot be loaded ({error}).",
+            hint="The folder needs tokenizer.json and preprocessor_config.json beside the weights.",
+        ) from error
+    template = _chat_template(folder, tokenizer)
+    return _image_only(base)(image_processor, tokenizer, chat_template=template, **_processor_arguments(folder, base))
+
+
+def _image_only(base: Any) -> Any:
+    class ImageOnlyProcessor(base):
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return ["image_processor", "tokenizer"]
+
+        def __init__(self, image_processor: Any, tokenizer: Any, **arguments: Any) -> None:
+            if "video_processor" in _init_names(base):
+                arguments["video_processor"] = None
+            super().__init__(image_processor=image_processor, tokenizer=tokenizer, **arguments)
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if argument_name == "video_processor":
+                return None
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+    return ImageOnlyProcessor
+
+
+def _init_names(base: Any) -> list[str]:
+    import inspect
+
+    return list(inspect.signature(base.__init__).parameters)
+
+
+def _processor_arguments(folder: Path, base: Any) -> dict[str, Any]:
+    file = folder / "processor_config.json"
+    if not file.is_file():
+        return {}
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    taken = {"self", "image_processor", "tokenizer", "video_processor", "chat_template", "kwargs"}
+    return {name: stored[name] for name in _init_names(base) if name in stored and name not in taken}
+
+
+def _chat_template(folder: Path, tokenizer: Any) -> str:
+    for name in ("chat_template.jinja", "chat_template.json"):
+        file = folder / name
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            return text if file.suffix == ".jinja" else str(json.loads(text)["chat_template"])
+    if isinstance(tokenizer.chat_template, str):
+        return tokenizer.chat_template
+    raise SelfsightError(
+        f"Model {folder}: has no chat template.",
+        hint="Add chat_template.jinja to the folder (instruction-tuned models ship one).",
+    )
+
+
+class _Recent(Generic[Key, Value]):
+    """A least-recently-used store bounded by the total weight of its values."""
+
+    def __init__(self, capacity: int, weigh: Callable[[Value], int]) -> None:
+        self._items: OrderedDict[Key, Value] = OrderedDict()
+        self._capacity, self._weigh, self._total = capacity, weigh, 0
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        if key in self._items:
+            self._items.move_to_end(key)
+            return self._items[key]
+        value = make()
+        self._items[key] = value
+        self._total += self._weigh(value)
+        while self._total > self._capacity and len(self._items) > 1:
+            self._total -= self._weigh(self._items.popitem(last=False)[1])
+        return value
+
+
+class PromptEncoder:
+    """Encodes prompts for one model; every image is opened and preprocessed once while it stays in the cache.
+
+    The cache holds pixels, which do not depend on any weight, so nothing in it can go stale.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        open_image: Callable[[ImageRef], Image.Image],
+        *,
+        area: tuple[int | None, int | None] = (None, None),
+        image_cache_bytes: int = 1 << 30,
+        prompt_cache: int = 8192,
+    ) -> None:
+        self.folder = folder
+        self.processor = load_processor(folder, config)
+        self.tokenizer = self.processor.tokenizer
+        _bound_area(folder, self.processor.image_processor, *area)
+        self._open_image = open_image
+        self._images: _Recent[str, EncodedImage] = _Recent(image_cache_bytes, lambda image: image.nbytes)
+        self._prompts: _Recent[Prompt, EncodedPrompt] = _Recent(prompt_cache, lambda _: 1)
+        self._splice: bool | None = None
+        self.placeholder_ids = _placeholder_ids(config, self.processor)
+        self._special = sorted(
+            (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special),
+            key=len,
+            reverse=True,
+        )
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt:
+        return self._prompts.get(prompt, lambda: self._encode(prompt))
+
+    def image(self, ref: ImageRef) -> EncodedImage:
+        return self._images.get(ref.id, lambda: self._encode_image(ref))
+
+    def decode(self, token_ids: np.ndarray) -> str:
+        return str(self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
+
+    def _encode(self, prompt: Prompt) -> EncodedPrompt:
+        text = self._render(prompt)
+        if prompt.image is None:
+            ids = np.asarray(self.tokenizer(text)["input_ids"], dtype=np.int64)
+            return EncodedPrompt(ids, np.zeros_like(ids), None)
+        if self._splice is None:
+            self._splice = self._splice_agrees(prompt.image, text)
+        if self._splice:
+            ids, types = self._spliced(prompt.image, text)
+        else:
+            ids, types, _ = self._call_processor(text, self._open_image(prompt.image))
+        return EncodedPrompt(ids, types, prompt.image)
+
+    def _render(self, prompt: Prompt) -> str:
+        user: list[dict[str, str]] = [{"type": "text", "text": self._plain(prompt.user)}]
+        if prompt.image is not None:
+            user.insert(0, {"type": "image"})
+        messages: list[dict[str, object]] = [{"role": "user", "content": user}]
+        if prompt.system is not None:
+            content = [{"type": "text", "text": self._plain(prompt.system)}]
+            messages.insert(0, {"role": "system", "content": content})
+        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _plain(self, text: str) -> str:
+        """Breaks control tokens written out in a text, so that a question cannot forge a turn or an image."""
+        for token in self._special:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _encode_image(self, ref: ImageRef) -> EncodedImage:
+        ids, types, pixels = self._call_processor(self.processor.image_token, self._open_image(ref))
+        return EncodedImage(pixels, ids, types)
+
+    def _call_processor(self, text: str, image: Image.Image) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        out = dict(self.processor(text=[text], images=[image], return_tensors="pt"))
+        ids = out.pop("input_ids")[0].numpy().astype(np.int64)
+        out.pop("attention_mask", None)
+        out.pop("mm_token_type_ids", None)
+        out.pop("token_type_ids", None)
+        types = np.isin(ids, self.placeholder_ids).astype(np.int64)
+        return ids, types, out
+
+    def _spliced(self, ref: ImageRef, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The prompt's ids with the image's tokens in place of its marker; the image is not reprocessed."""
+        encoded = self.image(ref)
+        before, after = (
+            np.asarray(self.tokenizer(part, add_special_tokens=False)["input_ids"], dtype=np.int64)
+            for part in text.split(self.processor.image_token)
+        )
+        ids = np.concatenate([before, encoded.input_ids, after])
+        types = np.concatenate([np.zeros_like(before), encoded.token_types, np.zeros_like(after)])
+        return ids, types
+
+    def _splice_agrees(self, ref: ImageRef, text: str) -> bool:
+        """Whether splicing gives the processor's own ids for this tokenizer; asked on the first image."""
+        markers = text.count(self.processor.image_token)
+        if markers != 1:
+            raise SelfsightError(
+                f"Model {self.folder}: its chat template writes {markers} image markers for one image.",
+                hint="The template must turn a content part of type 'image' into exactly one marker.",
+            )
+        direct, _, _ = self._call_processor(text, self._open_image(ref))
+        agrees = np.array_equal(direct, self._spliced(ref, text)[0])
+        if not agrees:
+            logger.info("prompts are processed whole: this tokenizer does not split at the image marker")
+        return agrees
+
+
+def _bound_area(folder: Path, image_processor: Any, smallest: int | None, largest: int | None) -> None:
+    """Qwen-like processors keep the two areas, in pixels, as the "edges" of `size`; others are fixed."""
+    if smallest is None and largest is None:
+        return
+    if "merge_size" not in image_processor.to_dict():
+        raise SelfsightError(
+            f"Model {folder}: its image processor resizes to a fixed size.",
+            hint="Remove min_pixels and max_pixels for this model.",
+        )
+    size = dict(image_processor.size)
+    image_processor.size = size | {
+        edge: area for edge, area in (("shortest_edge", smallest), ("longest_edge", largest)) if area is not None
+    }
+
+
+def _placeholder_ids(config: Any, processor: Any) -> tuple[int, ...]:
+    """Ids that stand for image, video or audio features: never sampled, never given probability."""
+    content = config.to_dict()
+    found = {content[key] for key in _PLACEHOLDER_KEYS if isinstance(content.get(key), int)}
+    found.add(processor.image_token_id)
+    vocabulary = config.get_text_config().vocab_size
+    return tuple(sorted(int(token) for token in found if 0 <= token < vocabulary))
+
+
+def stack_pixels(images: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Pixel inputs of several images as one batch; the tile axis of Idefics-like inputs is padded with zeros
+    (which those models drop again)."""
+    stacked = {}
+    for key in images[0]:
+        parts = [image[key] for image in images]
+        if key.startswith("pixel") and parts[0].ndim >= 4 and parts[0].shape[0] == 1:
+            most = max(part.shape[1] for part in parts)
+            parts = [_pad_axis_1(part, most) for part in parts]
+        stacked[key] = torch.cat(parts)
+    return stacked
+
+
+def _pad_axis_1(tensor: Tensor, size: int) -> Tensor:
+    if tensor.shape[1] == size:
+        return tensor
+    filler = tensor.new_zeros((tensor.shape[0], size - tensor.shape[1], *tensor.shape[2:]))
+    return torch.cat([tensor, filler], dim=1)

@@ -1,0 +1,214 @@
+"""Writing so that a crash at any moment leaves the old file or the new one, whole.
+
+`write_atomic`: a temporary file in the same folder, fsync, `os.replace`, fsync of the folder.
+`JsonlWriter`: each record is one line that has reached the disk when `append` returns; a line torn by a
+crash is dropped on reopening.
+
+A disk that is full, read-only or broken becomes a `DiskError` that names the file; the old content stays
+usable. JSON is canonical (sorted keys, no spaces, ASCII), so equal records are equal bytes, hostile text is
+inert in a terminal, and NaN is refused instead of writing what no JSON reader takes.
+"""
+
+import errno
+import json
+import numbers
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from selfsight.errors import SelfsightError
+
+_HINTS: Final[dict[int, str]] = {
+    errno.ENOSPC: "free some space, then `selfsight resume` continues; nothing written before is lost",
+    errno.EDQUOT: "free some quota, then `selfsight resume` continues; nothing written before is lost",
+    errno.EROFS: "the file system is read-only; choose another output_dir",
+    errno.EACCES: "check the permissions of the folder, or choose another output_dir",
+    errno.EEXIST: "a file of that name is in the way; choose another output_dir",
+    errno.ENOTDIR: "a file is in the way of that folder; choose another output_dir",
+    errno.EPERM: "check the permissions of the folder, or choose another output_dir",
+}
+
+
+class DiskError(SelfsightError):
+    """The disk refused a write; what was there before is still whole."""
+
+    def __init__(self, path: Path, reason: str, number: int | None) -> None:
+        hint = _HINTS.get(number or 0, "check the disk, then `selfsight resume` continues")
+        super().__init__(f"{path}: cannot be written ({reason})", hint=hint)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError of the block into a DiskError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(path, error.strerror or str(error), error.errno) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, durably; on any error the old file is untouched."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk_errors(path):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Force a file that another library wrote to the disk."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries (new names, renames) to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def canonical_json(value: object) -> bytes:
+    """The one way this package writes `value` as JSON; numpy's scalars are written as numbers."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_as_number)
+    return text.encode("ascii")
+
+
+def pretty_json(value: object) -> bytes:
+    """Canonical JSON for people: the same order of keys, indented, with a final line break."""
+    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, default=_as_number)
+    return text.encode("ascii") + b"\n"
+
+
+def _as_number(value: object) -> object:
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def read_json(path: Path) -> object:
+    """The value in a JSON file; a missing or damaged file is a SelfsightError that names it."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SelfsightError(f"{path}: cannot be read ({error.strerror})", hint="check the path") from error
+    except ValueError as error:
+        raise SelfsightError(f"{path}: is damaged ({error})", hint="restore it, or start a new run") from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, object]]:
+    """All whole lines of a JSONL file; a torn last line is left out, damage before it is an error."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    records: list[dict[str, object]] = []
+    for number, line in enumerate(data[: _whole(data)].splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise SelfsightError(
+                f"{path}: line {number} is damaged ({error})", hint="restore it, or start a new run"
+            ) from error
+        if not isinstance(record, dict):
+            raise SelfsightError(f"{path}: line {number} is not an object", hint="restore it, or start a new run")
+        records.append(record)
+    return records
+
+
+def _whole(data: bytes) -> int:
+    """Length of `data` up to and including its last whole line: one that has its line break and is JSON.
+
+    A crash of the machine can leave a last line of zeros with a line break, hence the second condition.
+    """
+    end = data.rfind(b"\n") + 1
+    if end == 0:
+        return 0
+    start = data.rfind(b"\n", 0, end - 1) + 1
+    try:
+        json.loads(data[start:end])
+    except ValueError:
+        return start
+    return end
+
+
+class JsonlWriter:
+    """Appends records to a JSONL file, each on the disk when `append` returns. `lines` counts them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors(path):
+            self._stream = path.open("r+b" if path.exists() else "x+b", buffering=0)
+            data = self._stream.read()
+            end = _whole(data)
+            if end < len(data):
+                self._cut(end)
+            else:
+                sync_folder(path.parent)
+        self.lines = data[:end].count(b"\n")
+        self._end = end
+
+    def append(self, record: dict[str, object]) -> None:
+        """Write one record; if the disk refuses, the file is cut back to its last whole line."""
+        line = canonical_json(record) + b"\n"
+        with disk_errors(self.path):
+            try:
+                self._stream.seek(self._end)
+                written = 0
+                while written < len(line):
+                    written += self._stream.write(line[written:])
+                os.fsync(self._stream.fileno())
+            except OSError:
+                with suppress(OSError):
+                    self._stream.truncate(self._end)
+                raise
+        self._end += len(line)
+        self.lines += 1
+
+    def truncate(self, lines: int) -> None:
+        """Keep the first `lines` records: on resuming, what came after the checkpoint is written again, so
+        that the file ends up as that of an undisturbed run.
+        """
+        if lines > self.lines:
+            raise SelfsightError(
+                f"{self.path}: has {self.lines} whole lines, the checkpoint expects {lines}",
+                hint="restore the file; without it the run's record would have a gap",
+            )
+        with disk_errors(self.path):
+            self._stream.seek(0)
+            data = self._stream.read(self._end)
+            end = 0
+            for _ in range(lines):
+                end = data.index(b"\n", end) + 1
+            self._cut(end)
+        self._end = end
+        self.lines = lines
+
+    def _cut(self, end: int) -> None:
+        self._stream.truncate(end)
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,186 @@
+"""Samples depend on weights, prompt, seed and index alone, and say truly what they were drawn from."""
+
+import numpy as np
+import pytest
+import torch
+
+from selfsight.errors import SelfsightError
+from selfsight.language.prompts import Prompt
+from selfsight.policy import LoraOptions, Policy, Rollout, SampleRequest, Sampling
+from selfsight.policy.samplers.local import inverse_cdf, sample_stream
+
+from .conftest import FAMILIES, FAST, PROMPTS, Load, image, requests
+
+SHORT = Sampling(max_completion_length=10)
+
+
+def flat(rollouts: dict[str, list[Rollout]]) -> dict[tuple[str, int], tuple[int, ...]]:
+    return {(r.request_id, r.index): tuple(r.token_ids) for several in rollouts.values() for r in several}
+
+
+def rescored(policy: Policy, rollouts: dict[str, list[Rollout]], temperature: float = 1.0) -> float:
+    """Largest difference between the sampler's log-probs and the learner's."""
+    pairs = [(request.prompt, r) for request in requests() for r in rollouts[request.id]]
+    scores = policy.logprobs([(prompt, r.token_ids) for prompt, r in pairs], temperature=temperature)
+    return max(float(np.abs(s - r.logprobs).max()) for s, (_, r) in zip(scores, pairs, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["shared", "padded"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_learner_logprobs_equal_sampler_logprobs(load: Load, family: str, backend: str) -> None:
+    policy = load(family, backend=backend, learning=FAST)
+    for temperature in (1.0, 0.7):
+        rollouts = policy.sample(requests(), Sampling(temperature, 10))
+        assert rescored(policy, rollouts, temperature) < 1e-4
+        assert rescored(policy, rollouts, temperature + 0.3) > 1e-2
+
+
+def test_learner_logprobs_equal_sampler_logprobs_with_adapters_and_in_bfloat16(load: Load) -> None:
+    adapted = load(learning=FAST, lora=LoraOptions(rank=2))
+    assert rescored(adapted, adapted.sample(requests(), SHORT)) < 1e-4
+    for lora in (None, LoraOptions(rank=2)):
+        half = load(learning=FAST, dtype="bfloat16", lora=lora)
+        assert rescored(half, half.sample(requests(), SHORT)) < 0.15
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_backends_draw_the_same_samples(load: Load, family: str) -> None:
+    drawn = [flat(load(family, backend=b).sample(requests(), SHORT)) for b in ("shared", "padded")]
+    assert drawn[0] == drawn[1]
+
+
+def test_samples_do_not_depend_on_order_size_waves_or_company(load: Load) -> None:
+    policy = load()
+    asked = requests()
+    whole = flat(policy.sample(asked, SHORT))
+    assert len(set(whole.values())) == len(whole)
+    assert flat(policy.sample(asked[::-1], SHORT)) == whole
+    one_by_one: dict[tuple[str, int], tuple[int, ...]] = {}
+    for request in asked:
+        one_by_one |= flat(policy.sample([request], SHORT))
+    assert one_by_one == whole
+    assert flat(load(waves=1).sample(asked, SHORT)) == whole
+    fewer = flat(policy.sample([SampleRequest(r.id, r.prompt, 2, r.seed) for r in asked], SHORT))
+    assert fewer == {key: ids for key, ids in whole.items() if key[1] < 2}
+
+
+def test_a_longer_limit_only_continues_the_same_samples(load: Load) -> None:
+    policy = load()
+    short, long = (flat(policy.sample(requests(), Sampling(max_completion_length=n))) for n in (4, 12))
+    assert all(long[key][: len(ids)] == ids for key, ids in short.items())
+
+
+def test_another_seed_gives_other_samples(load: Load) -> None:
+    policy = load()
+    first, second = (flat(policy.sample(requests(seed=s), SHORT)) for s in (7, 1000))
+    assert sum(first[key] == second[key] for key in first) == 0
+
+
+def test_rollouts_come_in_sample_order_under_their_request(load: Load) -> None:
+    rollouts = load().sample(requests(n=5), SHORT)
+    assert {key: [r.index for r in several] for key, several in rollouts.items()} == {
+        f"r{i}": list(range(5)) for i in range(len(PROMPTS))
+    }
+
+
+def test_two_requests_with_one_id_are_refused(load: Load) -> None:
+    with pytest.raises(ValueError, match="share an id"):
+        load().sample([requests()[0]] * 2, SHORT)
+
+
+def test_greedy_is_the_likeliest_token_each_time_and_needs_no_seed(load: Load) -> None:
+    policy = load()
+    greedy = Sampling(max_completion_length=6, greedy=True)
+    rollouts = policy.sample(requests(n=1), greedy)
+    assert flat(rollouts) == flat(policy.sample(requests(n=1, seed=99), greedy))
+    first = rollouts["r0"][0]
+    for position in range(len(first.token_ids)):
+        scores = [
+            policy.logprobs([(PROMPTS[0], np.append(first.token_ids[:position], token))])[0][-1]
+            for token in (5 + 2, int(first.token_ids[position]), 100, 200)
+        ]
+        assert max(scores) == scores[1]
+
+
+def _end_early(policy: Policy, bias: float) -> None:
+    """Makes end-of-sequence likely, so that samples of one wave end at different times."""
+    head = policy.vlm.model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features), requires_grad=False)
+    head.bias.data[list(policy.vlm.eos_ids)] = bias
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_finished_samples_leave_and_the_others_go_on_undisturbed(load: Load, family: str) -> None:
+    policy = load(family)
+    _end_early(policy, 4.0)
+    asked = requests(n=6)
+    rollouts = policy.sample(asked, Sampling(max_completion_length=30))
+    sizes = {len(r.token_ids) for several in rollouts.values() for r in several}
+    assert len(sizes) > 4
+    for several in rollouts.values():
+        for r in several:
+            ends = np.isin(r.token_ids, policy.vlm.eos_ids)
+            assert ends[:-1].sum() == 0 and ends[-1] == r.finished
+            assert r.finished or len(r.token_ids) == 30
+            assert len(r.logprobs) == len(r.token_ids) and (r.logprobs <= 0).all()
+            assert policy.vlm.encoder.tokenizer.eos_token not in r.text
+    scores = policy.logprobs([(q.prompt, r.token_ids) for q in asked for r in rollouts[q.id]])
+    flat_rollouts = [r for q in asked for r in rollouts[q.id]]
+    assert max(np.abs(s - r.logprobs).max() for s, r in zip(scores, flat_rollouts, strict=True)) < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["shared", "padded"])
+def test_placeholder_tokens_are_never_sampled_and_have_no_probability(load: Load, backend: str) -> None:
+    policy = load(backend=backend)
+    head = policy.vlm.model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features), requires_grad=False)
+    head.bias.data[list(policy.vlm.encoder.placeholder_ids)] = 50.0  # would be drawn always
+    rollouts = policy.sample(requests(n=8), SHORT)
+    drawn = np.concatenate([r.token_ids for several in rollouts.values() for r in several])
+    assert not np.isin(drawn, policy.vlm.encoder.placeholder_ids).any()
+    assert np.concatenate([r.logprobs for several in rollouts.values() for r in several]).max() > -20
+    with pytest.raises(SelfsightError, match="placeholder"):
+        policy.logprobs([(PROMPTS[0], np.array([20, policy.vlm.encoder.placeholder_ids[0]]))])
+
+
+def test_samples_follow_the_distribution_they_report(load: Load) -> None:
+    policy = load()
+    n = 4000
+    rollouts = policy.sample([SampleRequest("a", PROMPTS[0], n, 3)], Sampling(max_completion_length=1))["a"]
+    tokens = np.array([r.token_ids[0] for r in rollouts])
+    reported = {int(r.token_ids[0]): float(np.exp(r.logprobs[0])) for r in rollouts}
+    likely = [token for token, p in reported.items() if p > 0.01]
+    assert len(likely) >= 5
+    for token in likely:
+        p = reported[token]
+        assert abs((tokens == token).mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+
+
+def test_inverse_cdf_picks_the_first_token_above_the_uniform() -> None:
+    masked = torch.log(torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25]])).repeat(5, 1)
+    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 1.0 - 2**-53], dtype=torch.float64)
+    chosen, logprobs = inverse_cdf(masked, uniform)
+    assert chosen.tolist() == [1, 1, 3, 3, 4]
+    assert torch.allclose(logprobs.exp(), torch.tensor([0.25, 0.25, 0.5, 0.5, 0.25]))
+
+
+def test_streams_of_seed_and_index_are_independent_and_wide() -> None:
+    first = {(seed, k): sample_stream(seed, k).random(3).tolist() for seed in (0, 1, 2**63 + 1) for k in (0, 1)}
+    assert len({tuple(values) for values in first.values()}) == 6
+
+
+def test_a_prompt_longer_than_the_model_is_refused_with_numbers(load: Load) -> None:
+    with pytest.raises(SelfsightError, match="limit of 1024"):
+        load().sample([SampleRequest("a", PROMPTS[0], 1, 0)], Sampling(max_completion_length=1020))
+
+
+def test_impossible_sampling_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        Sampling(temperature=0.0)
+    with pytest.raises(ValueError, match="max_completion_length"):
+        Sampling(max_completion_length=0)
+
+
+def test_a_request_for_no_samples_gives_an_empty_list(load: Load) -> None:
+    rollouts = load().sample([SampleRequest("a", Prompt(image(1), "x"), 0, 0)], SHORT)
+    assert rollouts == {"a": []}

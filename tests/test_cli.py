@@ -1,0 +1,426 @@
+"""The command line as a user meets it: speed, output, exit codes, and the account at the end of a run."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import selfsight.evaluate
+import selfsight.methods.visplay
+import selfsight.starter
+from selfsight import __version__, doctor
+from selfsight.cli import app
+from selfsight.doctor import Check
+from selfsight.errors import SelfsightError
+from selfsight.report import render_evaluation, render_summary, verdict
+
+invoke = CliRunner().invoke
+
+
+def heldout(accuracy: float, **other: float | None) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy,
+        "ci95": [accuracy - 0.04, accuracy + 0.04],
+        "n": 600,
+        "format_failures": 0.03,
+        "sampled": accuracy - 0.05,
+        "majority": accuracy + 0.1,
+        **other,
+    }
+
+
+def summary(*accuracies: float, ci95: tuple[float, float] = (0.1, 0.2), **last: Any) -> dict[str, Any]:
+    base, final = accuracies[0], accuracies[-1]
+    rounds = [
+        {
+            "round": number,
+            "heldout": heldout(accuracy),
+            "pseudo_label_accuracy": 0.61,
+            "well_posed": 0.93,
+            "kept": 812,
+            "mean_confidence": 0.57,
+        }
+        for number, accuracy in enumerate(accuracies[1:], start=1)
+    ]
+    rounds[-1] |= last
+    delta = {"accuracy": final - base, "ci95": list(ci95), "sampled": 0.11, "sampled_ci95": [0.08, 0.14]}
+    return {
+        "method": "visplay",
+        "recipe": "visplay-starter",
+        "seed": 3,
+        "controls": {"questioner": "trained", "reward": "vote", "images": "own", "labels": "vote"},
+        "rounds": rounds,
+        "base": heldout(base),
+        "final": heldout(final),
+        "delta": delta,
+        "timings": {"total": 700.0},
+        "versions": {"torch": "2.13.0"},
+    }
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    """A loop that records what it was asked and returns a made-up summary."""
+    calls: list[Any] = []
+
+    def evolve(config: Any, *, progress: Any) -> dict[str, Any]:
+        calls.append(config)
+        progress.note("hello")
+        return summary(0.47, 0.6, 0.62)
+
+    def resume(path: Path, *, overrides: list[str], progress: Any) -> dict[str, Any]:
+        calls.append((path, overrides))
+        return summary(0.47, 0.6, 0.62)
+
+    fake = types.SimpleNamespace(evolve=evolve, resume=resume, calls=calls)
+    monkeypatch.setattr(selfsight.methods.visplay, "run", fake, raising=False)
+    return fake
+
+
+# --------------------------------------------------------------------------------------------- commands
+
+
+def test_help_answers_in_half_a_second() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "selfsight", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["recipes", "--show", "visplay-smoke"], ["--help"]])
+def test_commands_that_only_read_settings_do_not_load_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from selfsight.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "loaded = {'torch', 'transformers', 'numpy'} & set(sys.modules); assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+
+
+def test_evolve_without_arguments_runs_the_starter(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve"])
+    assert result.exit_code == 0, result.output
+    (config,) = loop.calls
+    assert (config.recipe, config.model, config.images) == ("visplay-starter", "starter", "worlds")
+    assert "It got better" in result.stdout
+    assert "hello" in result.stderr
+
+
+def test_evolve_takes_a_recipe_and_overrides(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve", "--recipe", "visplay-smoke", "seed=5", "visplay.rounds=1"])
+    assert result.exit_code == 0, result.output
+    (config,) = loop.calls
+    assert (config.recipe, config.seed, config.visplay.rounds) == ("visplay-smoke", 5, 1)
+
+
+def test_json_leaves_only_the_summary_on_standard_output(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve", "--json"])
+    assert json.loads(result.stdout) == summary(0.47, 0.6, 0.62)
+    result = invoke(app, ["resume", "runs/x", "--json"])
+    assert json.loads(result.stdout)["seed"] == 3
+
+
+def test_resume_continues_the_named_run(loop: types.SimpleNamespace) -> None:
+    assert invoke(app, ["resume", "runs/mine"]).exit_code == 0
+    assert invoke(app, ["resume", "runs/mine", "visplay.rounds=5"]).exit_code == 0
+    assert loop.calls == [(Path("runs/mine"), []), (Path("runs/mine"), ["visplay.rounds=5"])]
+
+
+def test_print_config_shows_the_settings_and_runs_nothing(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve", "--print-config", "seed=9"])
+    assert "seed: 9\n" in result.stdout
+    assert json.loads(invoke(app, ["evolve", "--print-config", "--json"]).stdout)["seed"] == 0
+    assert loop.calls == []
+
+
+def test_a_mistake_is_a_message_and_exit_code_2(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve", "visplay.roundz=3"])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "Error: unknown key 'visplay.roundz' in the override visplay.roundz=3",
+        "  -> did you mean 'visplay.rounds'?",
+    ]
+    assert result.stdout == ""
+    assert loop.calls == []
+
+
+def test_an_error_message_cannot_rewrite_the_terminal(
+    loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evolve(config: Any, *, progress: Any) -> dict[str, Any]:
+        raise SelfsightError("bad \x1b[2Jquestion\x07", hint="try \x1b]0;owned\x07again")
+
+    monkeypatch.setattr(loop, "evolve", evolve)
+    result = invoke(app, ["evolve"])
+    assert result.exit_code == 2
+    assert not set("\x1b\x07") & set(result.output)
+
+
+def test_a_bug_keeps_its_traceback(loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evolve(config: Any, *, progress: Any) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "evolve", evolve)
+    assert isinstance(invoke(app, ["evolve"]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_was_asked_to_stop_exits_as_the_shell_expects(number: int, code: int) -> None:
+    script = """
+import sys, time, types
+import selfsight.methods.visplay as visplay
+from selfsight.cli import app
+from selfsight.errors import SelfsightError
+from selfsight.run.signals import StopRequested
+
+class Stopped(SelfsightError):
+    pass
+
+def evolve(config, *, progress):
+    with StopRequested() as stop:
+        print("started", flush=True)
+        while not stop:
+            time.sleep(0.01)
+    stopped = Stopped("stopped; everything is saved")
+    stopped.exit_code = stop.exit_code
+    raise stopped
+
+visplay.run = types.SimpleNamespace(evolve=evolve)
+app(["evolve"])
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        os.kill(process.pid, number)
+        output, errors = process.communicate(timeout=20)
+    assert process.returncode == code, errors
+    assert output == b""
+    assert errors.splitlines()[-1] == b"stopped; everything is saved"
+
+
+def test_an_interrupt_outside_the_loop_exits_130(loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resume(path: Path, *, overrides: list[str], progress: Any) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "resume", resume)
+    assert invoke(app, ["resume", "runs/x"]).exit_code == 130
+
+
+def test_eval_measures_with_the_given_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def evaluate_model(model: str, *, questions: int, seed: int) -> dict[str, Any]:
+        asked.update(model=model, questions=questions, seed=seed)
+        return {"model": model, "heldout": heldout(0.5) | {"n": questions}}
+
+    fake = types.ModuleType("heldout")
+    monkeypatch.setattr(fake, "evaluate_model", evaluate_model, raising=False)
+    monkeypatch.setitem(sys.modules, "selfsight.evaluate.heldout", fake)
+    monkeypatch.setattr(selfsight.evaluate, "heldout", fake, raising=False)
+    result = invoke(app, ["eval", "./mine", "--questions", "50", "--seed", "4"])
+    assert result.exit_code == 0, result.output
+    assert asked == {"model": "./mine", "questions": 50, "seed": 4}
+    assert "50 held-out questions" in result.stdout
+    assert json.loads(invoke(app, ["eval", "./mine", "--json"]).stdout)["heldout"]["accuracy"] == 0.5
+
+
+def test_recipes_lists_each_with_a_line_and_shows_every_setting() -> None:
+    listing = invoke(app, ["recipes"]).stdout
+    assert "visplay-starter-paper\n    " in listing
+    shown = invoke(app, ["recipes", "--show", "visplay-starter-paper"]).stdout
+    assert "visplay.gates.band = [0.25, 0.75]" in shown
+    assert invoke(app, ["recipes", "--show", "visplay-none"]).exit_code == 2
+
+
+def test_the_version_is_printed() -> None:
+    assert invoke(app, ["--version"]).stdout == f"{__version__}\n"
+
+
+def test_starter_card_prints_the_card_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfsight.starter, "FOLDER", tmp_path)
+    assert invoke(app, ["starter", "card"]).exit_code == 2
+    assert doctor.check_starter().level == "fail"
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "README.md").write_text("# The starter\n")
+    assert invoke(app, ["starter", "card"]).stdout == "# The starter\n"
+    assert doctor.check_starter().level == "ok"
+
+
+def test_starter_build_hands_its_options_to_the_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = {}
+
+    def build(out: Path, **options: Any) -> Path:
+        options.pop("say")("careful 20/3200")
+        built.update(options, out=out)
+        return out
+
+    fake = types.ModuleType("build")
+    monkeypatch.setattr(fake, "build", build, raising=False)
+    monkeypatch.setitem(sys.modules, "selfsight.starter.build", fake)
+    result = invoke(app, ["starter", "build", "--out", str(tmp_path), "--seed", "2", "--workers", "0"])
+    assert result.exit_code == 0, result.output
+    assert built == {"out": tmp_path, "work": Path("runs/starter-build"), "seed": 2, "workers": 0}
+    assert "careful 20/3200" in result.stderr
+
+
+# ----------------------------------------------------------------------------------------------- doctor
+
+
+def test_doctor_exits_1_when_a_check_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [Check("python", "ok", "3.11"), Check("disk", "fail", "0.1 GiB free", "free some space")]
+    monkeypatch.setattr(doctor, "run_checks", lambda: checks)
+    result = invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "free some space" in result.stdout
+    assert json.loads(invoke(app, ["doctor", "--json"]).stdout)[1]["level"] == "fail"
+    monkeypatch.setattr(doctor, "run_checks", lambda: checks[:1])
+    assert invoke(app, ["doctor"]).exit_code == 0
+
+
+def test_doctor_knows_old_and_missing_packages() -> None:
+    from packaging.requirements import Requirement
+
+    assert doctor.check_requirement(Requirement("pytest>=1")).level == "ok"
+    old = doctor.check_requirement(Requirement("pytest>=9999"))
+    assert (old.level, "pytest>=9999" in old.advice) == ("fail", True)
+    assert doctor.check_requirement(Requirement("no-such-package-of-ours")).found == "missing"
+    assert doctor.check_python((3, 10, 1)).level == "fail"
+
+
+@pytest.mark.parametrize(
+    ("companion", "pins", "torch", "level"),
+    [
+        ("0.28.0", ["torch==2.13.0"], "2.13.0", "note"),
+        ("0.28.0+cpu", ["torch==2.13.0"], "2.13.0+cpu", "note"),
+        ("0.27.0", ["torch==2.12.0"], "2.13.0", "fail"),
+        ("0.28.0", ["torch==2.13.0"], "2.13.0+cpu", "warn"),
+        ("0.28.0", ["torch==2.13.0"], None, "fail"),
+    ],
+)
+def test_doctor_finds_a_torchvision_made_for_another_torch(
+    monkeypatch: pytest.MonkeyPatch, companion: str, pins: list[str], torch: str | None, level: str
+) -> None:
+    versions = {"torchvision": companion, "torch": torch}
+    monkeypatch.setattr(doctor, "_installed", versions.get)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: pins)
+    assert doctor.check_companion("torchvision").level == level
+
+
+def test_doctor_warns_of_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4096")
+    assert doctor.check_threads().level == "warn"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert doctor.check_threads().level == "ok"
+
+
+@pytest.mark.parametrize(("gib", "level"), [(0.5, "fail"), (2.0, "warn"), (8.0, "ok"), (None, "note")])
+def test_doctor_judges_free_memory(gib: float | None, level: str) -> None:
+    assert doctor.check_memory(None if gib is None else int(gib * doctor.GIB)).level == level
+
+
+def test_doctor_checks_every_requirement_of_the_package() -> None:
+    names = {check.name for check in doctor.run_checks()}
+    assert {"python", "torch", "transformers", "pillow", "starter", "devices", "memory", "disk"} <= names
+    assert "pytest" not in names
+
+
+# ------------------------------------------------------------------------------------------ the account
+
+
+def shown(data: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    render_summary(data, stream)
+    return stream.getvalue()
+
+
+def test_the_account_shows_before_and_after_with_intervals_and_every_round() -> None:
+    text = shown(summary(0.47, 0.6, 0.62))
+    assert "recipe visplay-starter, seed 3: 600 held-out questions" in text
+    assert "47.0 % [43.0, 51.0]" in text
+    assert "62.0 % [58.0, 66.0]" in text
+    assert "+15.0 [+10.0, +20.0]" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert [
+        "1",
+        "60.0",
+        "%",
+        "55.0",
+        "%",
+        "70.0",
+        "%",
+        "3.0",
+        "%",
+        "812",
+        "61.0",
+        "%",
+        "93.0",
+        "%",
+        "0.57",
+    ] in rows
+
+
+def test_a_control_run_is_called_one() -> None:
+    data = summary(0.47, 0.6)
+    assert "control run" not in shown(data)
+    data["controls"] |= {"reward": "random"}
+    assert "A control run, not the method: reward=random" in shown(data)
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    data = summary(0.47, 0.6, pseudo_label_accuracy=None, well_posed=None, mean_confidence=None)
+    row = next(line for line in shown(data).splitlines() if line.startswith("1 "))
+    assert row.split()[-3:] == ["\N{EN DASH}"] * 3
+
+
+@pytest.mark.parametrize(
+    ("last", "ci95", "start"),
+    [
+        (0.62, (0.10, 0.20), "It got better: held-out accuracy rose by 15.0 points"),
+        (0.40, (-0.12, -0.02), "It got worse: held-out accuracy fell by 7.0 points"),
+        (0.48, (-0.01, 0.03), "No change can be claimed"),
+        (0.48, (0.0, 0.02), "No change can be claimed"),
+    ],
+)
+def test_the_verdict_follows_the_interval(last: float, ci95: tuple[float, float], start: str) -> None:
+    assert verdict(summary(0.47, last, ci95=ci95)).startswith(start)
+
+
+def test_the_verdict_says_when_the_gain_may_be_form() -> None:
+    data = summary(0.47, 0.62)
+    assert "form" not in verdict(data)
+    data["base"]["format_failures"] = 0.20
+    assert "Unreadable answers fell from 20.0 % to 3.0 %" in verdict(data)
+
+
+def test_the_verdict_says_when_the_last_round_is_not_the_best() -> None:
+    assert "below round 1 (66.0 %)" in verdict(summary(0.47, 0.66, 0.60))
+    assert "below" not in verdict(summary(0.47, 0.66, 0.65))
+
+
+def test_the_verdict_says_when_questions_could_not_be_answered() -> None:
+    assert "Only 2.0 % of the last round's questions" in verdict(summary(0.47, 0.62, well_posed=0.02))
+
+
+def test_a_name_is_shown_as_text_and_not_as_markup() -> None:
+    data = summary(0.47, 0.62) | {"recipe": "[red]x[/red] :smile: \x1b[2J"}
+    assert "[red]x[/red] :smile:" in shown(data)
+    assert "\x1b" not in shown(data)
+
+
+def test_an_evaluation_is_shown_by_family() -> None:
+    families = {"counting": {"greedy": 0.41, "sampled": 0.35, "majority": 0.52}}
+    stream = io.StringIO()
+    render_evaluation({"model": "starter", "heldout": heldout(0.5) | {"families": families}}, stream)
+    assert "50.0 % [46.0, 54.0]" in stream.getvalue()
+    row = next(line for line in stream.getvalue().splitlines() if line.startswith("counting"))
+    assert row.split() == ["counting", "41.0", "%", "35.0", "%", "52.0", "%"]

@@ -1,0 +1,287 @@
+"""Tiny real vision-language models with random weights, saved to disk as plain Hugging Face folders.
+
+Each builder writes what `save_pretrained` would: config, safetensors, tokenizer, chat template, image
+processor. They need no torchvision and no network. Head size is 32, the smallest that vLLM serves.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+)
+
+_TEXT = [
+    "How many red circles are there? The answer is 3.",
+    "What colour is the largest square? It is blue.",
+    "Is there a green triangle left of the yellow star? yes no",
+    "Ask a question about this image. Count the shapes, then answer in one word.",
+    "one two three four five six seven eight nine ten 0 1 2 3 4 5 6 7 8 9",
+]
+_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def _chat_template(image_marker: str) -> str:
+    return (
+        "{%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+        "{%- if message['content'] is string %}{{ message['content'] }}{%- else %}"
+        "{%- for part in message['content'] %}"
+        "{%- if part['type'] == 'image' %}{{ '" + image_marker + "' }}"
+        "{%- else %}{{ part['text'] }}{%- endif %}{%- endfor %}{%- endif %}"
+        "{{ '<|im_end|>\n' }}{%- endfor %}"
+        "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%- endif %}"
+    )
+
+
+def _tokenizer(special: list[str], image_marker: str, named: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=_SPECIAL + special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(_TEXT, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=named or {},
+    )
+    tokenizer.chat_template = _chat_template(image_marker)
+    return tokenizer
+
+
+def _save(
+    folder: Path,
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    image_processor: dict[str, object],
+    processor: dict[str, object],
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor))
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def _spread(model: torch.nn.Module, seed: int) -> None:
+    """Weights large enough that log-probs depend visibly on image, position and every earlier token."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim >= 2:
+                scale = 0.5 if "embed_tokens" in name else 1.0
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale * fan_in**-0.5)
+            elif name.endswith("bias"):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+
+def _text(hidden: int, layers: int, heads: int, kv_heads: int, vocab: int) -> dict[str, object]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": hidden // heads,
+        "vocab_size": vocab,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+
+
+_QWEN_SPECIAL = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+_QWEN_MARKER = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    names = ("vision_start", "vision_end", "image_pad", "video_pad")
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names)
+    return {
+        "vision_start_token_id": start,
+        "vision_end_token_id": end,
+        "image_token_id": image,
+        "video_token_id": video,
+    }
+
+
+def _qwen_image_processor(kind: str, patch: int) -> dict[str, object]:
+    return {
+        "image_processor_type": kind,
+        "patch_size": patch,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 4 * patch * patch, "longest_edge": 112 * 112},
+    }
+
+
+def build_qwen2_5_vl(
+    folder: Path,
+    *,
+    hidden: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    kv_heads: int = 1,
+    seed: int = 0,
+    tied: bool = False,
+) -> Path:
+    tokenizer = _tokenizer(_QWEN_SPECIAL, _QWEN_MARKER)
+    sections = [hidden // heads // 4, hidden // heads // 8, hidden // heads // 8]
+    config = Qwen2_5_VLConfig(
+        text_config=_text(hidden, layers, heads, kv_heads, len(tokenizer))
+        | {"tie_word_embeddings": tied}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "patch_size": 14,
+            "out_hidden_size": hidden,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
+        tie_word_embeddings=tied,
+        **_qwen_ids(tokenizer),
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Qwen2VLImageProcessor", 14)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Qwen2_5_VLProcessor"})
+
+
+def build_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(_QWEN_SPECIAL, _QWEN_MARKER)
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [8, 4, 4],
+        "mrope_interleaved": True,
+    }
+    config = Qwen3VLConfig(
+        text_config=_text(64, 3, 2, 1, len(tokenizer)) | {"rope_parameters": rope},
+        vision_config={
+            "depth": 3,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "patch_size": 16,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        tie_word_embeddings=False,
+        **_qwen_ids(tokenizer),
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Qwen2VLImageProcessor", 16)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Qwen3VLProcessor"})
+
+
+def build_internvl(folder: Path, *, seed: int = 0) -> Path:
+    named = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    tokenizer = _tokenizer(list(named.values()), "<IMG_CONTEXT>\n", named)
+    config = InternVLConfig(
+        text_config={"model_type": "qwen2"} | _text(64, 2, 2, 1, len(tokenizer)),
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": [56, 56],
+            "patch_size": [14, 14],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    model = InternVLForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = {
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "size": {"height": 56, "width": 56},
+        "crop_to_patches": True,
+        "min_patches": 1,
+        "max_patches": 4,
+    }
+    processor = {"processor_class": "InternVLProcessor", "image_seq_length": 4}
+    return _save(folder, model, tokenizer, image_processor, processor)
+
+
+def _build_idefics(folder: Path, family: str, seed: int) -> Path:
+    special = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"]
+    special += [f"<row_{row}_col_{col}>" for row in range(1, 7) for col in range(1, 7)]
+    tokenizer = _tokenizer(special, "<image>")
+    smol = family == "SmolVLM"
+    config = (SmolVLMConfig if smol else Idefics3Config)(
+        text_config={"model_type": "llama"} | _text(64, 2, 2, 1, len(tokenizer)),
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+    model = (SmolVLMForConditionalGeneration if smol else Idefics3ForConditionalGeneration)(config)
+    _spread(model, seed)
+    image_processor = {
+        "image_processor_type": f"{family}ImageProcessor",
+        "size": {"longest_edge": 112},
+        "max_image_size": {"longest_edge": 56},
+        "do_image_splitting": True,
+    }
+    processor = {"processor_class": f"{family}Processor", "image_seq_len": 4}
+    return _save(folder, model, tokenizer, image_processor, processor)
+
+
+def build_idefics3(folder: Path, *, seed: int = 0) -> Path:
+    return _build_idefics(folder, "Idefics3", seed)
+
+
+def build_smolvlm(folder: Path, *, seed: int = 0) -> Path:
+    return _build_idefics(folder, "SmolVLM", seed)
+
+
+BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "qwen2_5_vl": build_qwen2_5_vl,
+    "qwen3_vl": build_qwen3_vl,
+    "internvl": build_internvl,
+    "idefics3": build_idefics3,
+    "smolvlm": build_smolvlm,
+}
