@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.statistics import Interval, mean_interval, paired_interval
@@ -20,7 +21,7 @@ from selfsight.images.worlds.source import WORLDS
 from selfsight.images.worlds.truth import scene_of
 from selfsight.language import answer_key, count_votes
 from selfsight.language.prompts import PromptPack, get_pack
-from selfsight.policy import Policy, SampleRequest, Sampling
+from selfsight.policy import ModelOptions, Policy, SampleRequest, Sampling
 from selfsight.policy.open import model_folder, taught_pack
 from selfsight.run.seeds import derive
 
@@ -67,8 +68,9 @@ def evaluate_model(
     pack = get_pack(taught_pack(folder))
     if max_completion_length is None:
         max_completion_length = 64 if pack.name == "compact" else 1024
+    options = ModelOptions(device="cuda" if torch.cuda.is_available() else "cpu")
     answered = answer_questions(
-        Policy.load("model", folder, open_image=WorldSource(seed=0).open),
+        Policy.load("model", folder, open_image=WorldSource(seed=0).open, options=options),
         pack,
         heldout_questions(questions, seed=seed),
         num_samples=num_samples,
@@ -180,7 +182,8 @@ def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, objec
         "format_failures": float(column("greedy_format_failure").mean()),
         "sampled_format_failures": float(column("sampled_format_failure").mean()),
         "families": {
-            family: {
+            family: {"n": sum(a.family == family for a in answered)}
+            | {
                 name: float(np.mean([getattr(a, name) for a in answered if a.family == family]))
                 for name in ("greedy", "sampled", "majority")
             }

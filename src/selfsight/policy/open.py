@@ -14,6 +14,7 @@ from selfsight.policy.learner import LearnerOptions
 from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
 from selfsight.policy.loss import LossOptions
 from selfsight.policy.policy import Policy
+from selfsight.run.seeds import derive
 from selfsight.starter import starter_folder
 
 PACK_KEY = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
@@ -51,10 +52,11 @@ def open_policy(
     """A role's policy with the run's options; frozen when it is not to be trained."""
     lora = config.lora
     targets = None if lora is None or lora.target_modules is None else tuple(lora.target_modules)
+    seed = derive(config.seed, "lora", name)
     options = ModelOptions(
         dtype=config.dtype,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        lora=None if lora is None else LoraOptions(lora.r, float(lora.lora_alpha), targets),
+        lora=None if lora is None else LoraOptions(lora.r, lora.lora_alpha, targets, seed),
         freeze_vision=config.optim.freeze_vision,
         gradient_checkpointing=config.optim.gradient_checkpointing,
         backend=config.backend,

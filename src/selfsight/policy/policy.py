@@ -5,8 +5,12 @@ method never knows whether the sampler is in this process. So the rules of a rem
 local one as well: after `step` the sampler has no valid weights until `publish`, and says so.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,13 +31,36 @@ from selfsight.policy.weights import save_folder, weights_hash
 
 _SCORING_BUDGET = 16384
 
+Verb = Literal["sampling", "scoring", "learning"]
+
+
+@dataclass
+class Usage:
+    """What a policy has spent since it was loaded: wall seconds by verb, and tokens drawn.
+
+    For timings only: nothing that is computed, hashed or saved with the weights depends on it.
+    """
+
+    seconds: dict[Verb, float] = field(default_factory=lambda: {"sampling": 0.0, "scoring": 0.0, "learning": 0.0})
+    tokens_sampled: int = 0
+
+    @contextmanager
+    def spending(self, verb: Verb) -> Iterator[None]:
+        """Counts the time of the block, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[verb] += time.perf_counter() - start
+
 
 class Policy:
-    """See the module. `learner` is None for a frozen policy."""
+    """See the module. A frozen policy has no learner. `usage` says what its verbs have cost."""
 
     def __init__(self, name: str, vlm: Vlm, learner: Learner | None, sampler: Sampler) -> None:
         self.name, self.vlm, self.sampler = name, vlm, sampler
         self._learner = learner
+        self.usage = Usage()
 
     @classmethod
     def load(
@@ -77,19 +104,25 @@ class Policy:
                 f"sampler, which holds version {self.sampler.weight_version}.",
                 hint="Call publish() after step().",
             )
-        return self.sampler.sample(requests, sampling)
+        with self.usage.spending("sampling"):
+            rollouts = self.sampler.sample(requests, sampling)
+        self.usage.tokens_sampled += sum(len(r.token_ids) for drawn in rollouts.values() for r in drawn)
+        return rollouts
 
     def learn(self, groups: Sequence[Group]) -> LearnStats:
         """Forward and backward over the groups; the gradient adds up until `step`."""
-        return self.learner.learn(groups)
+        with self.usage.spending("learning"):
+            return self.learner.learn(groups)
 
     def step(self) -> StepStats:
         """One optimiser step on what was learned since the last one."""
-        return self.learner.step()
+        with self.usage.spending("learning"):
+            return self.learner.step()
 
     def publish(self) -> None:
         """The sampler takes over the learner's weights; everything computed from the old ones is dropped."""
-        self.sampler.publish(self.weight_version)
+        with self.usage.spending("sampling"):
+            self.sampler.publish(self.weight_version)
 
     def begin_phase(self) -> None:
         """Marks the start of a phase: KL reference, warm-up and optimiser start afresh."""
@@ -99,7 +132,6 @@ class Policy:
         """Freezes the current weights as "phase" reference, or the base model as "anchor"."""
         self.learner.set_reference(which)
 
-    @torch.no_grad()
     def logprobs(
         self,
         pairs: Sequence[tuple[Prompt, np.ndarray]],
@@ -111,9 +143,14 @@ class Policy:
 
         Completions of the same prompt are scored together, whatever their order.
         """
-        if reference is not None:
+        with self.usage.spending("scoring"):
+            if reference is None:
+                return self._logprobs(pairs, temperature)
             with self.learner.weights_of(reference):
-                return self.logprobs(pairs, temperature=temperature)
+                return self._logprobs(pairs, temperature)
+
+    @torch.no_grad()
+    def _logprobs(self, pairs: Sequence[tuple[Prompt, np.ndarray]], temperature: float) -> list[np.ndarray]:
         members: dict[Prompt, list[int]] = {}
         for index, (prompt, token_ids) in enumerate(pairs):
             self.vlm.check_completion(token_ids)

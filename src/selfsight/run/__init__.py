@@ -13,7 +13,7 @@ from selfsight.run.atomic import (
     read_jsonl,
     write_atomic,
 )
-from selfsight.run.directory import RunDirectory
+from selfsight.run.directory import RunDirectory, check_free
 from selfsight.run.hashing import hash_bytes, hash_path
 from selfsight.run.journal import Damage, Journal, read_journal
 from selfsight.run.lock import RunLock
@@ -31,6 +31,7 @@ __all__ = [
     "RunLock",
     "StopRequested",
     "canonical_json",
+    "check_free",
     "derive",
     "hash_bytes",
     "hash_path",

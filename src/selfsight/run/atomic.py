@@ -1,6 +1,7 @@
 """Writing so that a crash at any moment leaves the old file or the new one, whole.
 
 `write_atomic`: a temporary file in the same folder, fsync, `os.replace`, fsync of the folder.
+`replace_folder`: the same for a folder of files that another library writes.
 `JsonlWriter`: each record is one line that has reached the disk when `append` returns; a line torn by a
 crash is dropped on reopening.
 
@@ -13,6 +14,7 @@ import errno
 import json
 import numbers
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +64,30 @@ def write_atomic(path: Path, data: bytes) -> None:
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Gives the block an empty folder to write into, and puts it in the place of `path` once all of it is on the disk.
+
+    A crash leaves the old folder, the new one, or none of them; never a part of one.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk_errors(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for inner in sorted(temporary.rglob("*")):
+                (sync_folder if inner.is_dir() else sync_file)(inner)
+            sync_folder(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(path.parent)
 

@@ -13,7 +13,8 @@ latest.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -190,9 +191,20 @@ def _marker(step: int, files: Mapping[str, object]) -> bytes:
     return canonical_json({**content, "blake2b": hash_bytes(canonical_json(content))})
 
 
+@contextmanager
+def tensor_errors(path: Path) -> Iterator[None]:
+    """Turns what safetensors says of a full or broken disk into a DiskError that names `path`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:  # it reports a full disk in its text only
+        number = _OS_ERROR.search(str(error))
+        raise DiskError(path, str(error), int(number[1]) if number else None) from error
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
     import safetensors.torch
-    from safetensors import SafetensorError
 
     separate: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
@@ -202,11 +214,8 @@ def _write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
         storage = tensor.untyped_storage().data_ptr()
         separate[name] = tensor.clone() if storage in storages else tensor
         storages.add(storage)
-    try:
+    with tensor_errors(path):
         safetensors.torch.save_file(separate, path)
-    except SafetensorError as error:  # it reports a full disk in its text only
-        number = _OS_ERROR.search(str(error))
-        raise DiskError(path, str(error), int(number[1]) if number else None) from error
     sync_file(path)
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import yaml
-
 from selfsight.errors import SelfsightError
+from selfsight.recipes import dump_yaml, parse_yaml
 from selfsight.run.atomic import disk_errors, pretty_json, read_json, write_atomic
 from selfsight.run.lock import RunLock
 
@@ -33,11 +32,11 @@ class RunDirectory:
         path = Path(path).absolute()
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        _refuse_what_is_there(path)
+        check_free(path)
         lock = RunLock(path / _LOCK)
         lock.acquire()
         try:
-            _refuse_what_is_there(path)  # again: another process may have been quicker
+            check_free(path)  # again: another process may have been quicker
             run = cls(path, lock)
             with disk_errors(path):
                 run.rounds.mkdir(exist_ok=True)
@@ -110,18 +109,20 @@ class RunDirectory:
     def read_config(self) -> dict[str, object]:
         """The configuration as written; the typed model in `selfsight.config` checks it."""
         try:
-            config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            text = self.config_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise SelfsightError(
                 f"{self.config_path}: is damaged ({error})", hint="restore it, or start a new run"
             ) from error
+        config = parse_yaml(text, where=str(self.config_path))
         if not isinstance(config, dict):
             raise SelfsightError(f"{self.config_path}: holds no settings", hint="restore it, or start a new run")
         return config
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the resolved configuration: a run was resumed with changed settings."""
-        write_atomic(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
+        # By the rules that recipes are read with: those of YAML 1.1 leave a folder named 1e5 unquoted.
+        write_atomic(self.config_path, dump_yaml(dict(config)).encode())
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace summary.json, the contract for scripts."""
@@ -149,7 +150,10 @@ class RunDirectory:
         self.close()
 
 
-def _refuse_what_is_there(path: Path) -> None:
+def check_free(path: Path) -> None:
+    """Refuses a path that holds a run or other files; a folder that is empty or not there may become a run."""
+    if not path.is_dir():
+        return
     if (path / "config.yaml").exists():
         raise SelfsightError(
             f"{path}: holds a run already",

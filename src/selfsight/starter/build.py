@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
@@ -23,8 +25,9 @@ from selfsight.starter.pretrain import LinearPatches, Pages, Stage, batch_loss, 
 
 STAGES = (
     Stage("look", CAREFUL, steps=500, pages=64, lr=1.5e-3, final_lr=1.2e-3, warmup=50, segments=1),
-    Stage("careful", CAREFUL, steps=1500, pages=24, lr=1.2e-3, final_lr=2e-5, warmup=50),
-    Stage("mixture", MIXTURE, steps=220, pages=24, lr=2e-4, final_lr=2e-5, warmup=20),
+    Stage("careful", CAREFUL, steps=800, pages=20, lr=1.2e-3, final_lr=2e-5, warmup=50),
+    Stage("careful again", CAREFUL, steps=1000, pages=24, lr=1e-3, final_lr=2e-5, warmup=50),
+    Stage("mixture", MIXTURE, steps=220, pages=20, lr=2e-4, final_lr=2e-5, warmup=20),
 )
 SAVE_EVERY = 100
 
@@ -58,8 +61,9 @@ def build(
             continue
         start = first if i == stage_index else 0
         _train(model, tokenizer, stage, i, start, stages, plan, work, workers, say)
-        if start < stage.steps or i > stage_index:
-            _export(model, tokenizer, work / f"after-{stage.name}")
+        after = work / f"after-{stage.name}"
+        if start < stage.steps or not (after / "model.safetensors").exists():
+            _export(model, tokenizer, after)
     _export(model, tokenizer, out)
     return out
 
@@ -150,9 +154,7 @@ def _resume(work: Path, plan: dict[str, object], model: torch.nn.Module) -> tupl
     return int(state["stage"]), int(state["step"])
 
 
-def _state(path: Path) -> dict:
-    from safetensors import safe_open
-
+def _state(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["state"])
 

@@ -9,7 +9,7 @@ Every batch is a function of (seed, step), so a build that is stopped and resume
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from selfsight.starter.architecture import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
-from selfsight.starter.corpus import Authors, page
+from selfsight.starter.corpus import Authors, Page, page
 
 PATCH, MERGE = 14, 2
 IMAGE_TOKENS = (IMAGE_SIZE // (PATCH * MERGE)) ** 2
@@ -173,7 +173,7 @@ class Pages(IterableDataset[Batch]):
         return collate(self.tokenizer, written)
 
 
-def collate(tokenizer: PreTrainedTokenizerFast, pages: list) -> Batch:
+def collate(tokenizer: PreTrainedTokenizerFast, pages: Sequence[Page]) -> Batch:
     """Lays pages out in one flat row."""
     special = tokenizer.convert_tokens_to_ids
     prefix = [special("<|user|>"), special("<|vision_start|>"), *[special("<|image_pad|>")] * IMAGE_TOKENS,

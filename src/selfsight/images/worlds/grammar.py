@@ -119,7 +119,8 @@ def _compile(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     regex = re.escape(pieces[0])
     for slot, piece in zip(slots, pieces[1:], strict=True):
         regex += _SLOTS[slot] + re.escape(piece)
-    return re.compile(regex + r"\Z", re.IGNORECASE), slots
+    # ASCII, or a long s would match an s and the colour or shape read would be one that no thing has.
+    return re.compile(regex + r"\Z", re.IGNORECASE | re.ASCII), slots
 
 
 _READERS = [(kind, *_compile(pattern)) for kind, patterns in PHRASINGS.items() for pattern in patterns]

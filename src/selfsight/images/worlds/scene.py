@@ -75,7 +75,11 @@ def sample_scene(rng: np.random.Generator, *, rows: int = 4, cols: int = 4, leas
 
 
 def sample_chart(rng: np.random.Generator, kind: str | None = None) -> Chart:
-    """A chart of a random (or given) kind with 3 to 5 colours, all values different except in tables."""
+    """A chart of a random (or given) kind.
+
+    Bars, lines and tables have 3 to 5 colours, a pie 2 to 4 slices of whole tenths. Only tables and pies may show a
+    value twice.
+    """
     kind = kind or str(rng.choice(CHARTS))
     count = int(rng.integers(3, 6)) if kind != "pie" else int(rng.integers(2, 5))
     colours = tuple(str(c) for c in rng.choice(COLOURS, size=count, replace=False))

@@ -5,6 +5,7 @@ reachable from here: `scene_of` in truth.py is for evaluation and for building t
 """
 
 import hashlib
+import re
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,8 @@ from selfsight.images.worlds.scene import Picture, sample_chart, sample_scene
 
 WORLDS = ("scenes", "charts", "mixed")
 SPLITS = ("train", "heldout", "audit", "build")
+# No leading zeros, no other script's digits: a picture has one id.
+_ID = re.compile(rf"w-({'|'.join(WORLDS)})-({'|'.join(SPLITS)})-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)")
 
 
 def picture_rng(world: str, split: str, seed: int, index: int) -> np.random.Generator:
@@ -33,10 +36,13 @@ def sample_picture(world: str, rng: np.random.Generator) -> Picture:
 
 def parse_world_id(image_id: str) -> tuple[str, str, int, int]:
     """World, split, seed and index of a reference made by a WorldSource."""
-    parts = image_id.split("-")
-    if len(parts) != 5 or parts[0] != "w" or parts[1] not in WORLDS or parts[2] not in SPLITS:
-        raise SelfsightError(f"{image_id!r} does not name a picture of a world")
-    return parts[1], parts[2], int(parts[3]), int(parts[4])
+    found = _ID.fullmatch(image_id)
+    if found is None:
+        raise SelfsightError(
+            f"{image_id!r} does not name a picture of a world",
+            hint="ids of worlds are made by WorldSource, such as w-mixed-train-0-17",
+        )
+    return found[1], found[2], int(found[3]), int(found[4])
 
 
 class WorldSource:

@@ -4,16 +4,17 @@ Every request's seed is derived from its place (round, phase, step, image, role)
 the order nor on the size of batches, and a resumed run draws what an undisturbed one would have drawn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfsight.config import EvolveConfig
 from selfsight.evaluate.heldout import read_key
 from selfsight.images.source import ImageRef
-from selfsight.language.prompts import Prompt, PromptPack
+from selfsight.language.prompts import Prompt
 from selfsight.language.votes import Votes, count_votes
 from selfsight.methods.visplay.records import Question
-from selfsight.policy import Policy, Rollout, SampleRequest, Sampling
+from selfsight.methods.visplay.roles import Roles
+from selfsight.policy import Rollout, SampleRequest, Sampling
 from selfsight.run.seeds import derive
 
 
@@ -32,16 +33,6 @@ class Place:
     def id(self, *path: object) -> str:
         """An id that belongs to this place and path alone."""
         return "/".join(map(str, (f"r{self.round}", self.phase, self.step, *path)))
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Both policies, how they are spoken to, and which image the reasoner is shown for a reference."""
-
-    questioner: Policy
-    reasoner: Policy
-    pack: PromptPack
-    shown: Callable[[ImageRef], ImageRef]
 
 
 def propose(
@@ -113,7 +104,9 @@ def _answers(
 def supervise(roles: Roles, config: EvolveConfig, questions: Sequence[Question], place: Place) -> dict[str, bool]:
     """Whether the reasoner itself says that a question can be answered; an unreadable verdict is a no."""
     requests = [
-        SampleRequest(q.id, roles.pack.supervisor(q.image, q.text), 1, place.seed(config.seed, "supervisor", q.id))
+        SampleRequest(
+            q.id, roles.pack.supervisor(roles.shown(q.image), q.text), 1, place.seed(config.seed, "supervisor", q.id)
+        )
         for q in questions
     ]
     greedy = Sampling(greedy=True, max_completion_length=config.visplay.max_answer_length)
@@ -129,5 +122,6 @@ def plausibility(roles: Roles, proposed: Sequence[tuple[Question, Rollout]]) -> 
     if not proposed:
         return {}
     pairs = [(roles.pack.questioner(question.image), rollout.token_ids) for question, rollout in proposed]
-    scores = roles.questioner.logprobs(pairs, reference="anchor")
+    # An untrained questioner is the base itself.
+    scores = roles.questioner.logprobs(pairs, reference="anchor" if roles.questioner.trainable else None)
     return {question.id: float(score.min()) for (question, _), score in zip(proposed, scores, strict=True)}

@@ -8,15 +8,20 @@ up; every piece is written to disk when it is done, so that a stopped run loses 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from selfsight.config import EvolveConfig, GateSettings
+from selfsight.config import EvaluationSettings, EvolveConfig, GateSettings, config_hash
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory
 from selfsight.methods.visplay import gates as g
-from selfsight.methods.visplay.asking import Place, Roles, plausibility, propose, supervise, vote, vote_blind
+from selfsight.methods.visplay.asking import Place, plausibility, propose, supervise, vote, vote_blind
 from selfsight.methods.visplay.records import Asked, PoolItem
+from selfsight.methods.visplay.roles import Roles
+from selfsight.run.hashing import hash_bytes
 from selfsight.run.seeds import derive
 
+PIECE = 50  # images that are asked about, and written down, at a time
+
+# From an image and a question to a label, where it has one.
 Labeller = Callable[[ImageRef, str], str | None]
 
 
@@ -28,6 +33,25 @@ class Curated:
     verdicts: dict[str, g.Verdict]
     counts: tuple[g.GateCount, ...]
     pool: tuple[PoolItem, ...]
+
+
+def pieces(config: EvolveConfig) -> list[tuple[int, int]]:
+    """Start and count of the pieces that a round's images are asked about in; none crosses the end of an attempt."""
+    size = config.visplay.pool_images
+    return [
+        (attempt * size + start, min(PIECE, size - start))
+        for attempt in range(config.visplay.max_pool_attempts)
+        for start in range(0, size, PIECE)
+    ]
+
+
+def candidates_hash(config: EvolveConfig, weights: str) -> str:
+    """Names what candidates depend on, so that those of an interrupted run are used again only if nothing of it
+    has changed: all settings, except for how many questions are wanted and how the run is measured, and the weights.
+    """
+    asking = config.visplay.model_copy(update={"min_pool": 1, "questions_per_step": 1, "reasoner_steps": 0})
+    asked = config.model_copy(update={"visplay": asking, "evaluation": EvaluationSettings()})
+    return hash_bytes(f"{config_hash(asked)} {weights}".encode())[:16]
 
 
 def ask_candidates(
@@ -50,7 +74,9 @@ def ask_candidates(
     for q, _ in proposed:
         found, answers = votes.get(q.id, (None, ()))
         asked.append(Asked(q, found, answers, scores.get(q.id)))
-    cheap = [gate for gate in chain(gates, memory, 0) if gate.name not in ("blind", "supervisor", "balance")]
+    # With the seed of `decide`: what is kept there must be among what is kept here, or it would lack evidence.
+    whole = chain(gates, memory, _gate_seed(config, place.round))
+    cheap = [gate for gate in whole if gate.name not in ("blind", "supervisor", "balance")]
     through = g.curate([candidate(a) for a in asked], cheap).kept_ids
     left = [a.question for a in asked if a.question.id in through]
     blind = vote_blind(roles, config, left, place) if gates.blind else {}
@@ -62,6 +88,11 @@ def ask_candidates(
         )
         for a in asked
     ]  # fmt: skip
+
+
+def _gate_seed(config: EvolveConfig, round: int) -> int:
+    """Decides who stays where only some can."""
+    return derive(config.seed, round, "curation")
 
 
 def candidate(asked: Asked) -> g.Candidate:
@@ -106,24 +137,44 @@ def chain(gates: GateSettings, memory: NoveltyMemory, seed: int) -> tuple[g.Gate
 
 
 def decide(
-    asked: Sequence[Asked], config: EvolveConfig, memory: NoveltyMemory, round: int, labeller: Labeller | None
+    asked: Sequence[Asked], config: EvolveConfig, memory: NoveltyMemory, round: int, label_of: Labeller | None
 ) -> Curated:
     """Runs the whole chain over all candidates and makes the pool.
 
-    `labeller` replaces the pseudo-label by another one (the labelled control); it decides nothing else, except that a
-    question it has no label for leaves the pool.
+    `label_of` replaces the pseudo-label by another one (the labelled control); it decides nothing else, except that a
+    question it has no label for leaves the pool, at a gate of its own.
     """
-    gates = chain(config.visplay.gates, memory, derive(config.seed, round, "curation"))
+    gates = chain(config.visplay.gates, memory, _gate_seed(config, round))
     curation = g.curate([candidate(a) for a in asked], gates)
     verdicts = {verdict.question_id: verdict for verdict in curation.verdicts}
-    pool = []
+    counts, pool = list(curation.counts), []
     for a in asked:
-        if not verdicts[a.question.id].kept or a.votes is None or a.votes.label is None:
+        id = a.question.id
+        if not verdicts[id].kept or a.votes is None or a.votes.label is None:
             continue
-        label = a.votes.label if labeller is None else labeller(a.question.image, a.question.text)
-        if label is not None:
-            pool.append(PoolItem(a.question.id, a.question.image, a.question.text, label, a.votes.confidence))
-    return Curated(tuple(asked), verdicts, curation.counts, tuple(pool))
+        label = a.votes.label if label_of is None else label_of(a.question.image, a.question.text)
+        if label is None:
+            verdicts[id] = g.Verdict(id, False, "truth", "the question has no true answer")
+        else:
+            pool.append(PoolItem(id, a.question.image, a.question.text, label, a.votes.confidence))
+    if label_of is not None:
+        seen = len(curation.kept_ids)
+        counts.append(g.GateCount("truth", seen, seen - len(pool)))
+    return Curated(tuple(asked), verdicts, tuple(counts), tuple(pool))
+
+
+def labeller(config: EvolveConfig) -> Labeller | None:
+    """Exact labels for the labelled control, else None: the only door through which truth can reach a run."""
+    if config.visplay.controls.labels == "vote":
+        return None
+    if not config.images.startswith("worlds"):
+        raise SelfsightError(
+            f"visplay.controls.labels=truth needs images with exact truth, and images is {config.images!r}",
+            hint="set images=worlds",
+        )
+    from selfsight.evaluate.oracle import true_label
+
+    return true_label
 
 
 def pool_wanted(config: EvolveConfig) -> int:
@@ -134,7 +185,7 @@ def pool_wanted(config: EvolveConfig) -> int:
 def check_pool(pool: Sequence[PoolItem], counts: Sequence[g.GateCount], config: EvolveConfig, round: int) -> None:
     """Raises when the pool is too small to train on, with the gate that emptied it."""
     need = max(config.visplay.min_pool, config.visplay.questions_per_step)
-    if len(pool) >= need:
+    if len(pool) >= need or config.visplay.reasoner_steps == 0:
         return
     worst = max(counts, key=lambda count: count.rejected)
     raise SelfsightError(

@@ -3,6 +3,8 @@
 Held-out worlds are a separate split, the audit reads tables after the fact, and nothing of either flows back.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from selfsight.evaluate.heldout import (
 )
 from selfsight.evaluate.oracle import knows, verdict
 from selfsight.images.source import ImageRef
-from selfsight.methods.visplay.asking import Roles
 from selfsight.methods.visplay.records import POOL, QUESTIONS
+from selfsight.methods.visplay.roles import Roles
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import pretty_json, write_atomic
 from selfsight.run.tables import read_table, write_table
@@ -42,10 +44,10 @@ SAME_QUESTIONS = 200  # of round 1's own questions, answered again by every late
 
 
 class Measurer:
-    """Measures the reasoner of a run and audits its records."""
+    """Measures the reasoner of a run and audits its records. `pause` is called between batches: it may raise."""
 
-    def __init__(self, config: EvolveConfig, roles: Roles, directory: RunDirectory) -> None:
-        self.config, self.roles, self.directory = config, roles, directory
+    def __init__(self, config: EvolveConfig, roles: Roles, directory: RunDirectory, pause: Callable[[], None]) -> None:
+        self.config, self.roles, self.directory, self.pause = config, roles, directory, pause
 
     def measure(self, round: int) -> tuple[dict[str, Any], list[Path]]:
         """The round's entry for the summary and the files written (round 0 is the base model)."""
@@ -63,15 +65,19 @@ class Measurer:
 
     def _answer(self, questions: list[HeldOutQuestion]) -> list[Answered]:
         settings = self.config.evaluation
-        return answer_questions(
-            self.roles.reasoner,
-            self.roles.pack,
-            questions,
-            num_samples=settings.num_samples,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            max_completion_length=self.config.visplay.max_answer_length,
-        )
+        answered: list[Answered] = []
+        for start in range(0, len(questions), settings.batch_size):
+            self.pause()
+            answered += answer_questions(
+                self.roles.reasoner,
+                self.roles.pack,
+                questions[start : start + settings.batch_size],
+                num_samples=settings.num_samples,
+                seed=settings.seed,
+                batch_size=settings.batch_size,
+                max_completion_length=self.config.visplay.max_answer_length,
+            )
+        return answered
 
     def _records(self, round: int) -> dict[str, Any]:
         folder = self.directory.round(round)
@@ -82,6 +88,7 @@ class Measurer:
             "candidates": len(candidates),
             "valid": sum(bool(row["valid"]) for row in candidates) / max(1, len(candidates)),
             "kept": len(pool),
+            "rejected": dict(sorted(Counter(str(row["gate"]) for row in candidates if row["gate"]).items())),
             "mean_confidence": sum(confidences) / len(confidences) if confidences else None,
             "pseudo_label_accuracy": None,
             "well_posed": None,

@@ -14,9 +14,10 @@ from selfsight.config import EvolveConfig
 from selfsight.evaluate.heldout import read_key
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory, family_of
-from selfsight.methods.visplay.asking import Place, Roles, answer_sampling, plausibility, propose, vote
+from selfsight.methods.visplay.asking import Place, answer_sampling, plausibility, propose, vote
 from selfsight.methods.visplay.records import Asked, PoolItem, question_row
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards, random_answer_rewards
+from selfsight.methods.visplay.roles import Roles
 from selfsight.policy import Group, SampleRequest
 from selfsight.run.seeds import derive
 

@@ -8,24 +8,28 @@ what a checkpoint holds. A run that is killed goes on from the newest checkpoint
 thread setting, ends with the very weights of an undisturbed run.
 """
 
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.images import ImageSource, ShuffledImages, image_source
-from selfsight.images.source import ImageRef
-from selfsight.language.prompts import get_pack
+from selfsight.images import ImageSource
 from selfsight.language.similarity import NoveltyMemory
-from selfsight.methods.visplay.asking import Place, Roles
-from selfsight.methods.visplay.curation import Labeller, ask_candidates, check_pool, decide, pool_wanted
+from selfsight.methods.visplay.asking import Place
+from selfsight.methods.visplay.curation import (
+    ask_candidates,
+    candidates_hash,
+    check_pool,
+    decide,
+    labeller,
+    pieces,
+    pool_wanted,
+)
 from selfsight.methods.visplay.measure import Measurer
+from selfsight.methods.visplay.parts import all_asked, part, remove_parts, save_model
 from selfsight.methods.visplay.phases import questioner_batch, reasoner_batch
 from selfsight.methods.visplay.records import (
     POOL,
@@ -39,18 +43,19 @@ from selfsight.methods.visplay.records import (
     read_pool,
     vote_rows,
 )  # fmt: skip
+from selfsight.methods.visplay.resuming import refuse_changes
+from selfsight.methods.visplay.roles import Roles, open_roles
 from selfsight.methods.visplay.schedule import Stage, stages
-from selfsight.methods.visplay.stream import ImageStream
+from selfsight.methods.visplay.stream import ImageStream, open_images
 from selfsight.methods.visplay.summary import build_summary
-from selfsight.policy import Policy
-from selfsight.policy.open import open_policy, pack_name, read_image, set_threads
-from selfsight.run import Journal, JsonlWriter, Progress, RunDirectory, StopRequested, derive
+from selfsight.methods.visplay.timings import Timings
+from selfsight.policy import Group, Policy
+from selfsight.run import Journal, JsonlWriter, Progress, RunDirectory, StopRequested, check_free, derive
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
 from selfsight.run.tables import read_table, write_table
 
 FINISHED = 999_999
-PIECE = 50  # images of curation that are asked about, and written down, at a time
 
 
 class Stopped(SelfsightError):
@@ -65,33 +70,49 @@ def evolve(config: EvolveConfig, *, progress: Progress) -> dict[str, Any]:
     """Runs VisPlay in a new run directory and returns its summary (also in summary.json)."""
     name = config.run_name or f"{config.recipe}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     path = Path(config.output_dir) / name
-    # What can be wrong is found before the folder is made.
-    source = image_source(config.images, seed=derive(config.seed, "images"))
+    # What can be wrong with settings, images and model is found before the folder is made.
+    check_free(path)
+    timings = Timings()
+    source, roles = _open(config, progress)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
         progress.note(f"run folder: {path}")
-        return Run(directory, config, source, progress).drive()
+        return Run(directory, config, source, roles, progress, timings).drive()
 
 
 def resume(path: Path, *, overrides: Sequence[str] = (), progress: Progress) -> dict[str, Any]:
     """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
     with RunDirectory.resume(Path(path)) as directory:
+        timings = Timings()
         config = load_config(directory.config_path, overrides)
-        if overrides:
-            directory.write_config(config.model_dump(mode="json"))
-        source = image_source(config.images, seed=derive(config.seed, "images"))
-        return Run(directory, config, source, progress).drive()
+        refuse_changes(load_config(directory.config_path), config)
+        source, roles = _open(config, progress)
+        return Run(directory, config, source, roles, progress, timings).drive()
+
+
+def _open(config: EvolveConfig, progress: Progress) -> tuple[ImageSource, Roles]:
+    labeller(config)  # refuses images without truth where truth is asked for
+    source = open_images(config, progress)
+    return source, open_roles(config, source)
 
 
 class Run:
     """One run of VisPlay over its directory."""
 
-    def __init__(self, directory: RunDirectory, config: EvolveConfig, source: ImageSource, progress: Progress) -> None:
-        self.directory, self.config, self.progress = directory, config, progress
-        set_threads(config)
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: EvolveConfig,
+        source: ImageSource,
+        roles: Roles,
+        progress: Progress,
+        timings: Timings,
+    ) -> None:
+        self.directory, self.config, self.roles = directory, config, roles
+        self.progress, self.timings = progress, timings
         self.stream = ImageStream(source, config)
         self.stages = stages(config)
+        self.labeller = labeller(config)
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
-        self.began = time.perf_counter()
 
     # ---- the schedule ----------------------------------------------------------------------------------
 
@@ -104,10 +125,10 @@ class Run:
             JsonlWriter(directory.metrics_path) as metrics,
         ):
             self.stop, self.journal, self.metrics = stop, journal, metrics
-            self.roles = self._roles()
-            self.labeller = _labeller(config)
-            self.measurer = Measurer(config, self.roles, directory)
             first, step = self._restore()
+            directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.weights = self._weights_hash()
+            self.timings.loaded([self.roles.questioner, self.roles.reasoner])
             if self.stream.repeats and first == 0:
                 self.progress.note(
                     f"{self.stream.source.name} holds {self.stream.source.size()} images, fewer than the "
@@ -116,46 +137,33 @@ class Run:
                 )
             for stage in self.stages[first:]:
                 start = time.perf_counter()
+                inputs = {"config": config_hash(config), "weights": self.weights}
                 outputs = getattr(self, f"_{stage.phase}")(stage, step)
-                inputs = {"config": config_hash(config), "weights": hash_bytes(self._weights().encode())}
+                self.weights = self._weights_hash()
                 journal.record(stage.name, inputs=inputs, outputs=outputs, seconds=time.perf_counter() - start)
+                self.timings.lap(stage.phase)
                 step = 0
                 if stage.index + 1 < len(self.stages):
                     self._save(self.stages[stage.index + 1], 0)
                 else:
                     self._save(stage, FINISHED)
                 # Only now: until the checkpoint lay on the disk, a resumed stage would have needed them.
-                shutil.rmtree(directory.round(stage.round) / "parts", ignore_errors=True)
-            summary = build_summary(
-                directory, config, self.stages, repeats=self.stream.repeats, weights=self._weights()
-            )
+                remove_parts(directory.round(stage.round))
+                self.timings.lap(stage.phase, "controller")
+            summary = build_summary(directory, config, stream=self.stream, weights=self.weights, timings=self.timings)
             directory.write_summary(summary)
             return summary
 
-    def _roles(self) -> Roles:
-        config, opener = self.config, read_image(self.stream.source)
-        pack = get_pack(pack_name(config))
-        trained = config.visplay.controls.questioner == "trained"
-        questioner = open_policy(config, "questioner", opener, trainable=trained)
-        reasoner = open_policy(config, "reasoner", opener, trainable=True)
-        if trained:
-            questioner.set_reference("anchor")
-        if config.grpo.beta_anchor > 0:
-            reasoner.set_reference("anchor")
-        shown: Callable[[ImageRef], ImageRef] = _same
-        if config.visplay.controls.images == "shuffled":
-            shown = ShuffledImages(self.stream.source, derive(config.seed, "shuffled")).partner
-        return Roles(questioner, reasoner, pack, shown)
-
-    def _weights(self) -> str:
-        return f"{self.roles.questioner.weights_hash()} {self.roles.reasoner.weights_hash()}"
+    def _weights_hash(self) -> str:
+        """One fingerprint of both roles' weights."""
+        return hash_bytes(f"{self.roles.questioner.weights_hash()} {self.roles.reasoner.weights_hash()}".encode())
 
     # ---- stages ----------------------------------------------------------------------------------------
 
     def _evaluation(self, stage: Stage, step: int) -> list[Path]:
         self.progress.phase(f"round {stage.round}: measurement", None)
-        self._stop_here(stage, 0)
-        entry, outputs = self.measurer.measure(stage.round)
+        measurer = Measurer(self.config, self.roles, self.directory, pause=lambda: self._stop_here(stage, 0))
+        entry, outputs = measurer.measure(stage.round)
         self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
         return outputs
 
@@ -171,29 +179,25 @@ class Run:
             self._stop_here(stage, step)
             place = Place(stage.round, "questioner", step)
             batch = questioner_batch(roles, config, self.stream.for_step(stage.round, step), place, memory)
-            write_table(_part(folder, "asked", step), batch.rows, QUESTIONS)
+            write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
             self._update(roles.questioner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
         asked = folder / "asked.parquet"
-        write_table(asked, _joined(folder, "asked", steps, QUESTIONS), QUESTIONS)
-        model = folder / "questioner"
-        roles.questioner.save(model)
-        return [asked, model]
+        write_table(asked, all_asked(folder, steps), QUESTIONS)
+        return [asked, save_model(roles.questioner, folder / "questioner")]
 
     def _curation(self, stage: Stage, first: int) -> list[Path]:
         config, folder = self.config, self.directory.round(stage.round)
         memory = self._memory(stage.round)
-        most = config.visplay.pool_images * config.visplay.max_pool_attempts
-        self.progress.phase(f"round {stage.round}: curation", -(-config.visplay.pool_images // PIECE))
+        first_attempt = sum(start < config.visplay.pool_images for start, _ in pieces(config))
+        self.progress.phase(f"round {stage.round}: curation", first_attempt)
         asked: list[Asked] = []
         curated = decide(asked, config, memory, stage.round, self.labeller)
-        for piece, start in enumerate(range(0, most, PIECE)):
+        for piece, (start, count) in enumerate(pieces(config)):
             # At least pool_images are looked at; more only while the pool is not full.
             if start >= config.visplay.pool_images and len(curated.pool) >= pool_wanted(config):
                 break
             self._stop_here(stage, 0)
-            # A piece never crosses the end of an attempt, so that the pool is judged at the same places.
-            count = min(PIECE, config.visplay.pool_images - start % config.visplay.pool_images, most - start)
             asked += self._piece(stage, folder, piece, start, count, memory)
             curated = decide(asked, config, memory, stage.round, self.labeller)
             confidences = [a.votes.confidence for a in asked if a.votes is not None]
@@ -226,11 +230,8 @@ class Run:
         self, stage: Stage, folder: Path, piece: int, start: int, count: int, memory: NoveltyMemory
     ) -> list[Asked]:
         """Candidates about one piece of images: from the disk when an interrupted run wrote them already."""
-        kind = config_hash(self.config)  # candidates of other settings are not this run's
-        rows_path, votes_path = (
-            _part(folder, f"candidates-{kind}", piece),
-            _part(folder, f"votes-{kind}", piece),
-        )
+        kind = candidates_hash(self.config, self.weights)  # those of other settings are not this run's
+        rows_path, votes_path = part(folder, f"candidates-{kind}", piece), part(folder, f"votes-{kind}", piece)
         if not votes_path.exists():
             images = self.stream.for_curation(stage.round, start, count)
             place = Place(stage.round, "curation", piece)
@@ -260,15 +261,18 @@ class Run:
             batch = reasoner_batch(roles, config, items, Place(stage.round, "reasoner", step))
             self._update(roles.reasoner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
-        model = folder / "reasoner"
-        roles.reasoner.save(model)
-        return [model]
+        return [save_model(roles.reasoner, folder / "reasoner")]
 
     # ---- parts -----------------------------------------------------------------------------------------
 
-    def _update(self, policy: Policy, groups: list, stage: Stage, step: int, measured: Mapping[str, object]) -> None:
+    def _update(
+        self, policy: Policy, groups: Sequence[Group], stage: Stage, step: int, measured: Mapping[str, object]
+    ) -> None:
         """Learns from a batch (`num_iterations` optimiser steps), publishes, logs."""
-        for _ in range(self.config.grpo.num_iterations):
+        learned = policy.learn(groups)
+        mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
+        stepped = policy.step()
+        for _ in range(1, self.config.grpo.num_iterations):
             learned = policy.learn(groups)
             stepped = policy.step()
         policy.publish()
@@ -280,7 +284,7 @@ class Run:
             "entropy": learned.entropy,
             "clip_fraction": learned.clip_fraction,
             "ratio_max": learned.ratio_max,
-            "mismatch_kl": learned.mismatch_kl,
+            "mismatch_kl": mismatch_kl,
             "zero_variance_groups": learned.zero_variance_groups,
             "groups": learned.groups,
             "grad_norm": stepped.grad_norm,
@@ -309,6 +313,7 @@ class Run:
 
     def _stop_here(self, stage: Stage, step: int) -> None:
         if self.stop:
+            self.timings.lap(stage.phase)
             self._save(stage, step)
             raise Stopped(self.directory.path, self.stop.exit_code)
 
@@ -316,13 +321,14 @@ class Run:
 
     def _save_sometimes(self, stage: Stage, step: int, steps: int) -> None:
         if step % self.config.save_steps == 0 and step < steps:
+            self.timings.lap(stage.phase)
             self._save(stage, step)
 
     def _save(self, stage: Stage, step: int) -> None:
         """A checkpoint that says: `stage` goes on at `step`."""
         tensors: dict[str, Any] = {}
         counters: dict[str, object] = {}
-        for role, policy in self._trainable().items():
+        for role, policy in self.roles.trainable().items():
             own, counters[role] = policy.state_dict()
             tensors |= {f"{role}/{name}": value for name, value in own.items()}
         state = {
@@ -331,6 +337,7 @@ class Run:
             "metrics_lines": self.metrics.lines,
             "config": config_hash(self.config),
             "counters": counters,
+            "timings": self.timings.state(),
         }
         self.checkpoints.save(stage.checkpoint_step(step), tensors, state)
 
@@ -343,47 +350,21 @@ class Run:
             self.metrics.truncate(0)
             return 0, 0
         state: dict[str, Any] = found.state()
+        index = next((stage.index for stage in self.stages if stage.name == state["stage"]), None)
+        if index is None:
+            raise SelfsightError(
+                f"{self.directory.path}: the run has got to {state['stage']}, which these settings do not have",
+                hint="do not lower visplay.rounds below the rounds that have begun",
+            )
         if state["config"] != config_hash(self.config):
             self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
         tensors = found.tensors()
-        for role, policy in self._trainable().items():
+        for role, policy in self.roles.trainable().items():
             own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
             policy.load_state_dict(own, state["counters"][role])
         self.metrics.truncate(min(int(state["metrics_lines"]), self.metrics.lines))
-        index = next(s.index for s in self.stages if s.name == state["stage"])
+        self.timings.add(state["timings"])
         if state["step"] == FINISHED:
             return index + 1, 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
-
-    def _trainable(self) -> dict[str, Policy]:
-        both = {"questioner": self.roles.questioner, "reasoner": self.roles.reasoner}
-        return {role: policy for role, policy in both.items() if policy.trainable}
-
-
-def _same(image: ImageRef) -> ImageRef:
-    return image
-
-
-def _labeller(config: EvolveConfig) -> Labeller | None:
-    """Exact labels for the labelled control, else None: the only door through which truth can reach a run."""
-    if config.visplay.controls.labels == "vote":
-        return None
-    if not config.images.startswith("worlds"):
-        raise SelfsightError(
-            f"visplay.controls.labels=truth needs images with exact truth, and images is {config.images!r}",
-            hint="set images=worlds",
-        )
-    from selfsight.evaluate.oracle import true_label
-
-    return true_label
-
-
-def _part(folder: Path, name: str, number: int) -> Path:
-    parts = folder / "parts"
-    parts.mkdir(exist_ok=True)
-    return parts / f"{name}-{number:05d}.parquet"
-
-
-def _joined(folder: Path, name: str, count: int, schema: pa.Schema) -> list[dict[str, object]]:
-    return [row for i in range(count) for row in read_table(_part(folder, name, i), schema)]

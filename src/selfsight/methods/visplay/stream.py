@@ -6,10 +6,30 @@ beginning; `repeats` says so, and the run's record keeps it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
+from selfsight.images import image_source
 from selfsight.images.source import ImageRef, ImageSource
+from selfsight.run import Progress, derive
+
+
+def open_images(config: EvolveConfig, progress: Progress) -> ImageSource:
+    """A run's images. Those that cannot be used are counted and named here, and listed in the summary."""
+    source = image_source(config.images, seed=derive(config.seed, "images"))
+    bad: Any = source.describe().get("quarantined", [])
+    if bad:
+        more = f"; and {len(bad) - 3} more, see summary.json" if len(bad) > 3 else ""
+        progress.note(f"images left out: {len(bad)} ({'; '.join(image['reason'] for image in bad[:3])}{more})")
+    return source
+
+
+def round_images(config: EvolveConfig) -> tuple[int, int]:
+    """Images that a questioner phase uses, and that a whole round may use at most."""
+    visplay = config.visplay
+    questioner = visplay.questioner_steps * visplay.images_per_step
+    return questioner, questioner + visplay.pool_images * visplay.max_pool_attempts
 
 
 @dataclass(frozen=True)
@@ -22,8 +42,7 @@ class ImageStream:
     @property
     def per_round(self) -> int:
         """Images that a round may use at most."""
-        visplay = self.config.visplay
-        return visplay.questioner_steps * visplay.images_per_step + visplay.pool_images * visplay.max_pool_attempts
+        return round_images(self.config)[1]
 
     @property
     def repeats(self) -> bool:
@@ -38,9 +57,7 @@ class ImageStream:
 
     def for_curation(self, round: int, start: int, count: int) -> list[ImageRef]:
         """Images `start` to `start + count` of a round's curation slice."""
-        visplay = self.config.visplay
-        offset = visplay.questioner_steps * visplay.images_per_step
-        return self._take((round - 1) * self.per_round + offset + start, count)
+        return self._take((round - 1) * self.per_round + round_images(self.config)[0] + start, count)
 
     def _take(self, start: int, count: int) -> list[ImageRef]:
         size = self.source.size()

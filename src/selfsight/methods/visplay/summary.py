@@ -8,36 +8,32 @@ from selfsight import __version__
 from selfsight.config import EvolveConfig, config_hash
 from selfsight.evaluate.heldout import compare
 from selfsight.methods.visplay.measure import read_evaluation
-from selfsight.methods.visplay.schedule import Stage
+from selfsight.methods.visplay.stream import ImageStream
+from selfsight.methods.visplay.timings import Timings
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import read_json
-from selfsight.run.hashing import hash_bytes
-from selfsight.run.journal import read_journal
 
 
 def build_summary(
-    directory: RunDirectory, config: EvolveConfig, stages: list[Stage], *, repeats: bool, weights: str
+    directory: RunDirectory, config: EvolveConfig, *, stream: ImageStream, weights: str, timings: Timings
 ) -> dict[str, Any]:
     """Collects the rounds' entries; the change is paired, base against the last round's reasoner."""
     rounds: list[Any] = [read_json(directory.round(k) / "round.json") for k in range(config.visplay.rounds + 1)]
     first, last = read_evaluation(directory.round(0)), read_evaluation(directory.round(config.visplay.rounds))
-    seconds = {entry.stage: entry.seconds for entry in read_journal(directory.journal_path)}
-    phases: dict[str, float] = {}
-    for stage in stages:
-        phases[stage.phase] = phases.get(stage.phase, 0.0) + seconds.get(stage.name, 0.0)
     return {
         "method": config.method,
         "recipe": config.recipe,
         "seed": config.seed,
         "config_hash": config_hash(config),
         "controls": config.visplay.controls.model_dump(),
-        "images_repeat": repeats,
+        "images": stream.source.describe(),
+        "images_repeat": stream.repeats,
         "base": rounds[0]["heldout"],
         "rounds": rounds[1:],
         "final": rounds[-1]["heldout"],
         "delta": compare(first, last),
-        "final_weights": hash_bytes(weights.encode()),
-        "timings": {"total": sum(seconds.values()), **phases},
+        "final_weights": weights,
+        "timings": timings.summary(),
         "versions": {
             "selfsight": __version__,
             "python": platform.python_version(),

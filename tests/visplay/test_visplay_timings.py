@@ -1,0 +1,162 @@
+"""Where a run's time went: parts that add up, and that are told apart by who spent it."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Witnessed
+from runs import Watcher, config
+
+from selfsight.methods.visplay import timings as module
+from selfsight.methods.visplay.run import evolve, resume
+from selfsight.methods.visplay.timings import PARTS, Timings
+from selfsight.policy import Policy
+from selfsight.policy.policy import Usage
+
+
+def added_up(timings: Mapping[str, Any]) -> float:
+    total = sum(timings[part] for part in PARTS)
+    assert timings["total"] == pytest.approx(total, abs=0.002)
+    assert sum(timings["phases"].values()) == pytest.approx(total - timings["loading"], abs=0.01)
+    assert all(timings[part] >= 0 for part in PARTS)
+    return float(total)
+
+
+def test_the_parts_of_a_run_add_up_to_its_wall_time(speaker: Path, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    summary = evolve(config(speaker, tmp_path), progress=Watcher())
+    wall = time.perf_counter() - start
+    total = added_up(summary["timings"])
+    assert 0.9 * wall < total <= wall
+    assert all(summary["timings"][part] > 0 for part in PARTS)
+    assert set(summary["timings"]["phases"]) == {"evaluation", "questioner", "curation", "reasoner"}
+
+
+def test_tokens_are_counted_where_they_are_sampled_and_not_in_measurement(straight: Witnessed) -> None:
+    drawn = sum(
+        len(rollout.token_ids)
+        for at, _, _, rollouts in straight.sampled
+        for rollout in rollouts
+        if "measurement" not in at
+    )
+    assert straight.summary["timings"]["tokens_sampled"] == drawn > 0
+    for policy in straight.roles.trainable().values():
+        assert policy.usage.tokens_sampled == sum(
+            len(rollout.token_ids)
+            for _, role, _, rollouts in straight.sampled
+            for rollout in rollouts
+            if role == policy.name
+        )
+
+
+@pytest.mark.parametrize(
+    ("verb", "part", "delay"),
+    [
+        ("sample", "sampling", 0.1),
+        ("_logprobs", "scoring", 0.3),
+        ("learn", "learning", 0.2),
+        ("save", "controller", 0.5),
+    ],
+)
+def test_time_is_charged_to_the_one_who_spent_it(
+    speaker: Path,
+    straight: Witnessed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    part: str,
+    delay: float,
+) -> None:
+    """Each verb in turn is slowed down; all of the delay turns up in its own part."""
+    calls = 0
+
+    def slow(original: Callable[..., Any]) -> Callable[..., Any]:
+        def slowed(self: Any, *arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            time.sleep(delay)
+            return original(self, *arguments, **options)
+
+        return slowed
+
+    settings = config(speaker, tmp_path, "visplay.rounds=1")
+    if verb == "sample":
+        from selfsight.policy.samplers.local import LocalSampler
+
+        monkeypatch.setattr(LocalSampler, "sample", slow(LocalSampler.sample))
+    elif verb == "learn":
+        from selfsight.policy.learner import Learner
+
+        monkeypatch.setattr(Learner, "learn", slow(Learner.learn))
+    else:
+        monkeypatch.setattr(Policy, verb, slow(getattr(Policy, verb)))
+    timings = evolve(settings, progress=Watcher())["timings"]
+    added_up(timings)
+    in_measurement = 6 if verb == "sample" else 0
+    before = straight.summary["timings"]
+    assert calls >= 2
+    assert timings[part] >= delay * (calls - in_measurement) > 0
+    for other in set(PARTS) - {part, "loading", "measurement"}:
+        assert timings[other] < before[other] + delay * (calls - in_measurement) / 2
+
+
+def test_a_resumed_run_reports_the_time_behind_its_result(speaker: Path, tmp_path: Path) -> None:
+    class Dies(Watcher):
+        def phase(self, name: str, total: int | None) -> None:
+            if name == "round 2: questioner":
+                raise KeyError
+            super().phase(name, total)
+
+    with pytest.raises(KeyError):
+        evolve(config(speaker, tmp_path), progress=Dies())
+    start = time.perf_counter()
+    timings = resume(tmp_path / "run", progress=Watcher())["timings"]
+    second = time.perf_counter() - start
+    assert added_up(timings) > 1.2 * second
+    tokens = timings["tokens_sampled"]
+    again = evolve(config(speaker, tmp_path, run_name="again"), progress=Watcher())["timings"]["tokens_sampled"]
+    assert tokens == again
+
+
+def test_a_lap_tells_the_policies_time_from_the_controllers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+
+    class Fake:
+        usage = Usage()
+
+    timings, policy = Timings(), Fake()
+    now[0] += 5
+    timings.loaded([policy])  # type: ignore[list-item]
+    now[0] += 10
+    policy.usage.seconds["sampling"] += 4
+    policy.usage.seconds["learning"] += 3
+    policy.usage.tokens_sampled += 70
+    timings.lap("reasoner")
+    now[0] += 6
+    policy.usage.seconds["sampling"] += 5
+    policy.usage.tokens_sampled += 1000
+    timings.lap("evaluation")
+    now[0] += 2
+    timings.lap("evaluation", "controller")
+    assert timings.summary() == {
+        "total": 23.0, "loading": 5.0, "sampling": 4.0, "scoring": 0.0, "learning": 3.0, "measurement": 6.0,
+        "controller": 5.0, "controller_share": round(5 / 12, 4), "tokens_sampled": 70,
+        "phases": {"reasoner": 10.0, "evaluation": 8.0},
+    }  # fmt: skip
+    later = Timings()
+    later.add(timings.state())
+    now[0] += 1
+    later.lap("reasoner")
+    assert later.summary()["total"] == 24.0
+    assert later.summary()["phases"] == {"reasoner": 11.0, "evaluation": 8.0}
+
+
+def test_usage_counts_the_time_of_a_verb_that_fails() -> None:
+    usage = Usage()
+    with pytest.raises(KeyError), usage.spending("learning"):
+        time.sleep(0.01)
+        raise KeyError
+    assert usage.seconds["learning"] >= 0.01
