@@ -21,7 +21,7 @@ from selfsight.evaluate.heldout import (
     evaluate_model,
     families_of_world,
     heldout_questions,
-    read_key,
+    majority_credit,
     summarise,
 )
 from selfsight.images.worlds import WorldSource
@@ -122,7 +122,7 @@ def test_every_question_has_its_own_picture_and_is_well_posed() -> None:
     for question in questions:
         found = truth(question.question, scene_of(question.image))
         assert found.family == question.family
-        assert read_key(COMPACT, f"\\boxed{{{found.answer}}}") == question.key
+        assert COMPACT.read_key(f"\\boxed{{{found.answer}}}") == question.key
 
 
 def test_no_question_is_about_a_picture_of_training() -> None:
@@ -271,7 +271,10 @@ def test_a_pack_reads_its_own_format() -> None:
 
 
 def rows(*greedy: float, sampled: float = 0.5) -> list[Answered]:
-    return [Answered(f"h-{i}", "counting", g, sampled, g, 0.0, 0.0, "") for i, g in enumerate(greedy)]
+    return [
+        Answered(f"h-{i}", "counting", f"w-{i}", "How many?", "num:1", g, sampled, g, 0.0, 0.0, "", ())
+        for i, g in enumerate(greedy)
+    ]
 
 
 def test_the_interval_is_around_the_mean_and_does_not_depend_on_the_day() -> None:
@@ -304,7 +307,7 @@ def test_evaluations_of_different_questions_are_not_compared() -> None:
 def test_what_was_answered_survives_as_rows() -> None:
     answered, _ = measure(lambda q, k: box(right(q)) if (k or 0) % 2 else "no idea")
     stored = json.loads(json.dumps(as_records(answered)))
-    assert [Answered(**row) for row in stored] == answered
+    assert [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in stored] == answered
 
 
 # --- the whole way with a real model -------------------------------------------------------------------------------
@@ -321,3 +324,16 @@ def test_a_model_folder_is_measured_in_the_pack_it_was_taught(tmp_path: Path) ->
     (folder / "config.json").write_text(json.dumps(config | {"selfsight_prompt_pack": "compact"}))
     again = evaluate_model(str(folder), questions=9, seed=1, num_samples=2, batch_size=4, max_completion_length=3)
     assert again["prompt_pack"] == "compact"
+
+
+def test_a_tied_majority_is_credited_as_a_random_pick_among_the_tied() -> None:
+    assert majority_credit(["a", "a", "b"], "a") == 1.0
+    assert majority_credit(["a", "b", None], "b") == 0.5
+    assert majority_credit(["a", "b", "c", None], "c") == pytest.approx(1 / 3)
+    assert majority_credit(["a", "a", "b"], "b") == 0.0
+    assert majority_credit([None, None], "a") == 0.0
+
+
+def test_an_answer_that_was_cut_off_is_an_abstention() -> None:
+    assert COMPACT.read_key("\\boxed{3}", finished=True) == "num:3"
+    assert COMPACT.read_key("\\boxed{3}", finished=False) is None

@@ -38,12 +38,14 @@ class Witnessed:
     sampled: list[tuple[str, str, SampleRequest, list[Rollout]]] = field(default_factory=list)
     # In order: phase, role, groups and what `learn` said of them.
     learned: list[tuple[str, str, list[Group], LearnStats]] = field(default_factory=list)
+    # For each of those: hash of the phase's reference and of the anchor.
+    references: list[tuple[str, str]] = field(default_factory=list)
 
 
 def witness(settings: EvolveConfig) -> Witnessed:
     """Runs VisPlay and watches both policies; nothing of the run is replaced."""
     seen: Any = Witnessed.__new__(Witnessed)
-    seen.hashes, seen.sampled, seen.learned, seen.watcher = [], [], [], Watcher()
+    seen.hashes, seen.sampled, seen.learned, seen.references, seen.watcher = [], [], [], [], Watcher()
     watcher = seen.watcher
     open_roles, sample, learn = loop.open_roles, Policy.sample, Policy.learn
 
@@ -58,6 +60,11 @@ def witness(settings: EvolveConfig) -> Witnessed:
         return rollouts
 
     def watched_learn(self: Policy, groups: list[Group]) -> LearnStats:
+        found = []
+        for which in ("phase", "anchor"):
+            with self.learner.weights_of(which):
+                found.append(self.weights_hash())
+        seen.references.append(tuple(found))
         stats = learn(self, groups)
         seen.learned.append((watcher.phases[-1], self.name, groups, stats))
         return stats

@@ -218,3 +218,15 @@ def test_a_disk_that_fills_up_inside_safetensors_is_told_in_our_words(
     assert not list(run.rglob("*.tmp"))
     resume(run, progress=Watcher())
     same(run, straight.path)
+
+
+def test_a_model_that_changed_since_the_run_began_is_refused(speaker: Path, tmp_path: Path) -> None:
+    """Anchor and baseline are read from its folder again: another model would silently become both."""
+    shutil.copytree(speaker, tmp_path / "model")
+    settings = config(tmp_path / "model", tmp_path, "visplay.rounds=1", "visplay.questions_per_step=60")
+    assert "the pool holds" in refused(lambda: evolve(settings, progress=Watcher())).message
+    tensors = safetensors.torch.load_file(tmp_path / "model" / "model.safetensors")
+    next(iter(tensors.values())).flatten()[0] += 1
+    safetensors.torch.save_file(tensors, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    error = refused(lambda: resume(tmp_path / "run", progress=Watcher()))
+    assert f"{tmp_path / 'model'} is not the one that this run began with" in error.message

@@ -14,11 +14,12 @@ import pytest
 from conftest import Witnessed
 from runs import BUDGET, Watcher, config, same
 
-from selfsight.config import EvolveConfig
+from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
 from selfsight.methods.visplay import curation, measure
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import Stopped, evolve, resume
+from selfsight.run import RunDirectory
 
 
 class Killed(BaseException):
@@ -214,6 +215,7 @@ def test_a_longer_run_goes_on_from_a_finished_one(speaker: Path, straight: Witne
     "change",
     [
         "seed=1",
+        "dtype=bfloat16",
         "images=worlds:charts",
         "lora.r=4",
         "optim.freeze_vision=true",
@@ -257,3 +259,10 @@ def half_done(speaker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(Killed):
         evolve(config(speaker, folder), progress=DiesInRound2())
     return folder / "run"
+
+
+@pytest.mark.parametrize("name", ["1e5", "2024", "no", "~", ".5", "null", "0x10", "a: b", "- x", "1:30"])
+def test_settings_come_back_from_the_runs_folder_as_they_were_given(tmp_path: Path, name: str) -> None:
+    settings = config(Path("somewhere"), tmp_path).model_copy(update={"model": name, "images": name})
+    with RunDirectory.create(tmp_path / "run", settings.model_dump(mode="json")) as directory:
+        assert load_config(directory.config_path) == settings

@@ -39,16 +39,23 @@ class HeldOutQuestion:
 
 @dataclass(frozen=True)
 class Answered:
-    """How a model did on one question: greedy right or wrong, share of right samples, majority right or wrong."""
+    """How a model did on one question: greedy right or wrong, share of right samples, credit of the majority.
+
+    `sampled_keys` are the answer keys of the samples, empty for an abstention, so that everything can be scored again.
+    """
 
     id: str
     family: str
+    image_id: str
+    question: str
+    key: str
     greedy: float
     sampled: float
     majority: float
     greedy_format_failure: float
     sampled_format_failure: float
     greedy_text: str
+    sampled_keys: tuple[str, ...]
 
 
 def evaluate_model(
@@ -138,28 +145,34 @@ def answer_questions(
         one = policy.sample([SampleRequest(q.id, prompts[q.id], 1, seeds[q.id]) for q in batch], greedy)
         many = policy.sample([SampleRequest(q.id, prompts[q.id], num_samples, seeds[q.id]) for q in batch], sampled)
         for q in batch:
-            text = one[q.id][0].text
-            first = read_key(pack, text)
-            keys = [read_key(pack, rollout.text) for rollout in many[q.id]]
+            greedy_rollout = one[q.id][0]
+            first = pack.read_key(greedy_rollout.text, finished=greedy_rollout.finished)
+            keys = [pack.read_key(rollout.text, finished=rollout.finished) for rollout in many[q.id]]
             results.append(
                 Answered(
                     id=q.id,
                     family=q.family,
+                    image_id=q.image.id,
+                    question=q.question,
+                    key=q.key,
                     greedy=float(first == q.key),
                     sampled=float(np.mean([key == q.key for key in keys])),
-                    majority=float(count_votes(keys).winner == q.key),
+                    majority=majority_credit(keys, q.key),
                     greedy_format_failure=float(first is None),
                     sampled_format_failure=float(np.mean([key is None for key in keys])),
-                    greedy_text=text,
+                    greedy_text=greedy_rollout.text,
+                    sampled_keys=tuple(key or "" for key in keys),
                 )
             )
     return results
 
 
-def read_key(pack: PromptPack, text: str) -> str | None:
-    """The answer key of a reasoner's completion; None is an abstention (no box, or nothing readable in it)."""
-    reading = pack.read_answer(text)
-    return answer_key(reading.text) if reading.ok else None
+def majority_credit(keys: Sequence[str | None], truth: str) -> float:
+    """1 when the most frequent answer is right; a tie that holds the right answer is shared, as a random pick would."""
+    counts = count_votes(keys).counts
+    most = max(counts.values(), default=0)
+    tied = [key for key, count in counts.items() if count == most]
+    return float(truth in tied) / len(tied) if tied else 0.0
 
 
 def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
@@ -194,7 +207,7 @@ def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, objec
 
 def compare(before: Sequence[Answered], after: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
     """Paired change from one model to another on the same questions, with 95 % bootstrap intervals."""
-    if [a.id for a in before] != [a.id for a in after]:
+    if [(a.id, a.question, a.key) for a in before] != [(a.id, a.question, a.key) for a in after]:
         raise SelfsightError(
             "the two evaluations are not about the same questions",
             hint="evaluate both models with the same number of questions and the same seed",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language import parse
+from selfsight.language.keys import key_of
 from selfsight.language.parse import Reading
 
 # Text that a tokenizer may turn into a special token: an image placeholder smuggled in by a question would
@@ -75,6 +76,12 @@ class PromptPack:
     def read_answer(self, text: str) -> Reading:
         """The content of the last balanced box of a reasoner's completion."""
         return parse.read_boxed_answer(text)
+
+    def read_key(self, text: str, *, finished: bool = True) -> str | None:
+        """The answer key of a reasoner's completion. None is an abstention: no box, nothing readable in it, or a
+        completion that was cut off, which never said that it was done.
+        """
+        return key_of(self.read_answer(text)) if finished else None
 
     def read_description(self, text: str) -> Reading:
         """The description in a describer's completion."""

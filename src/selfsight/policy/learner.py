@@ -92,6 +92,12 @@ class Learner:
         self._phase_start = self.steps
         self.optimiser.state.clear()
 
+    def end_phase(self) -> None:
+        """Drops what only this phase needed, moments and phase reference, so that an idle role costs its weights."""
+        self._references.pop("phase", None)
+        self._reference_versions.pop("phase", None)
+        self.optimiser.state.clear()
+
     def set_reference(self, which: Reference) -> None:
         """Freezes a copy: "phase" is the current weights; "anchor" is the base, so set it before training.
 
@@ -226,13 +232,18 @@ class Learner:
 
     # ---- checkpoints -----------------------------------------------------------------------------------
 
-    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Trained tensors, AdamW moments and references by name, and JSON-ready counters."""
+    def state_dict(self, *, anchor: bool = True) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Trained tensors, AdamW moments and references by name, and JSON-ready counters.
+
+        Without `anchor` the base model's weights are left out; a learner that loads such a state keeps its own.
+        """
         tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             for moment, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adamw.{moment}.{name}"] = value
         for which, weights in self._references.items():
+            if which == "anchor" and not anchor:
+                continue
             tensors |= {f"reference.{which}.{name}": value for name, value in weights.items()}
         counters: dict[str, object] = {
             "weight_version": self.weight_version,
@@ -267,11 +278,14 @@ class Learner:
                 self.optimiser.state[parameter] = moments
         versions = dict(counters["reference_versions"])  # type: ignore[call-overload]
         self._reference_versions = versions
+        own = self._references
         self._references = {
             which: {
                 name: tensors[f"reference.{which}.{name}"].clone().to(parameter.device)
                 for name, parameter in self.parameters.items()
             }
+            if any(name.startswith(f"reference.{which}.") for name in tensors) or which != "anchor"
+            else own[which]
             for which in versions
         }
         self.weight_version, self.steps, self.skipped, self._skipped_in_a_row, self._phase_start = (

@@ -128,6 +128,10 @@ class Policy:
         """Marks the start of a phase: KL reference, warm-up and optimiser start afresh."""
         self.learner.begin_phase()
 
+    def end_phase(self) -> None:
+        """Drops the optimiser's moments and the phase's reference."""
+        self.learner.end_phase()
+
     def set_reference(self, which: Reference) -> None:
         """Freezes the current weights as "phase" reference, or the base model as "anchor"."""
         self.learner.set_reference(which)
@@ -186,9 +190,9 @@ class Policy:
         sampler.publish(self.weight_version)
         return Policy(name, vlm, None, sampler)
 
-    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """What a checkpoint needs: tensors (for safetensors) and counters (for JSON)."""
-        return self.learner.state_dict()
+    def state_dict(self, *, anchor: bool = True) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """What a checkpoint needs: tensors (for safetensors) and counters (for JSON); see `Learner.state_dict`."""
+        return self.learner.state_dict(anchor=anchor)
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], counters: Mapping[str, object]) -> None:
         """Continues where `state_dict` was taken, sampler included."""

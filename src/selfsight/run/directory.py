@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import yaml
+
 from selfsight.errors import SelfsightError
-from selfsight.recipes import dump_yaml, parse_yaml
 from selfsight.run.atomic import disk_errors, pretty_json, read_json, write_atomic
 from selfsight.run.lock import RunLock
 
@@ -109,20 +110,18 @@ class RunDirectory:
     def read_config(self) -> dict[str, object]:
         """The configuration as written; the typed model in `selfsight.config` checks it."""
         try:
-            text = self.config_path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise SelfsightError(
                 f"{self.config_path}: is damaged ({error})", hint="restore it, or start a new run"
             ) from error
-        config = parse_yaml(text, where=str(self.config_path))
         if not isinstance(config, dict):
             raise SelfsightError(f"{self.config_path}: holds no settings", hint="restore it, or start a new run")
         return config
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the resolved configuration: a run was resumed with changed settings."""
-        # By the rules that recipes are read with: those of YAML 1.1 leave a folder named 1e5 unquoted.
-        write_atomic(self.config_path, dump_yaml(dict(config)).encode())
+        write_atomic(self.config_path, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode())
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace summary.json, the contract for scripts."""
@@ -148,6 +147,19 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that begins like a number: `1e5` is a text by YAML 1.1, which PyYAML writes, and a number by
+    YAML 1.2, by which settings are read.
+    """
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = "'" if text[:1] in tuple("0123456789+-.") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def check_free(path: Path) -> None:

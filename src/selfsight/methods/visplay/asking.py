@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfsight.config import EvolveConfig
-from selfsight.evaluate.heldout import read_key
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
 from selfsight.language.votes import Votes, count_votes
@@ -94,7 +93,7 @@ def _answers(
     answered = roles.reasoner.sample(requests, answer_sampling(config)) if requests else {}
     return {
         id: (
-            count_votes([read_key(roles.pack, rollout.text) for rollout in rollouts]),
+            count_votes([roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in rollouts]),
             tuple(rollout.text for rollout in rollouts),
         )
         for id, rollouts in answered.items()

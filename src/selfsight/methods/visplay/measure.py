@@ -32,12 +32,16 @@ EVALUATION = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("family", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
         pa.field("greedy", pa.float64(), nullable=False),
         pa.field("sampled", pa.float64(), nullable=False),
         pa.field("majority", pa.float64(), nullable=False),
         pa.field("greedy_format_failure", pa.float64(), nullable=False),
         pa.field("sampled_format_failure", pa.float64(), nullable=False),
         pa.field("greedy_text", pa.string(), nullable=False),
+        pa.field("sampled_keys", pa.list_(pa.string()), nullable=False),
     ]
 )
 SAME_QUESTIONS = 200  # of round 1's own questions, answered again by every later reasoner
@@ -130,4 +134,4 @@ def _image(row: dict[str, object]) -> ImageRef:
 def read_evaluation(folder: Path) -> list[Answered]:
     """The answers behind a round's measurement."""
     rows: list[dict[str, Any]] = read_table(folder / "evaluation.parquet", EVALUATION)
-    return [Answered(**row) for row in rows]
+    return [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in rows]

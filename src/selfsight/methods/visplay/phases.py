@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfsight.config import EvolveConfig
-from selfsight.evaluate.heldout import read_key
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory, family_of
 from selfsight.methods.visplay.asking import Place, answer_sampling, plausibility, propose, vote
@@ -114,7 +113,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
     groups, failures, lengths = [], [], []
     for item, request in zip(items, requests, strict=True):
         rollouts = answered[item.question_id]
-        keys = [read_key(roles.pack, rollout.text) for rollout in rollouts]
+        keys = [roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in rollouts]
         if config.visplay.controls.reward == "random":
             rewards = random_answer_rewards(size, derive(config.seed, place.round, place.step, item.question_id))
         else:

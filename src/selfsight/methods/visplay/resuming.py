@@ -16,6 +16,7 @@ FIXED = {
     "seed": "a run has one seed",
     "model": "the weights so far are those of the old model",
     "revision": "the weights so far are those of the old model",
+    "dtype": "the base model would be another one",
     "images": "rounds must not see the same image twice",
     "lora": "the checkpoints hold the weights that were trained so far",
     "optim.freeze_vision": "the checkpoints hold the weights that were trained so far",

@@ -125,6 +125,7 @@ class Run:
             JsonlWriter(directory.metrics_path) as metrics,
         ):
             self.stop, self.journal, self.metrics = stop, journal, metrics
+            self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
             self.weights = self._weights_hash()
@@ -182,6 +183,7 @@ class Run:
             write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
             self._update(roles.questioner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
+        roles.questioner.end_phase()
         asked = folder / "asked.parquet"
         write_table(asked, all_asked(folder, steps), QUESTIONS)
         return [asked, save_model(roles.questioner, folder / "questioner")]
@@ -261,6 +263,7 @@ class Run:
             batch = reasoner_batch(roles, config, items, Place(stage.round, "reasoner", step))
             self._update(roles.reasoner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
+        roles.reasoner.end_phase()
         return [save_model(roles.reasoner, folder / "reasoner")]
 
     # ---- parts -----------------------------------------------------------------------------------------
@@ -329,13 +332,14 @@ class Run:
         tensors: dict[str, Any] = {}
         counters: dict[str, object] = {}
         for role, policy in self.roles.trainable().items():
-            own, counters[role] = policy.state_dict()
+            own, counters[role] = policy.state_dict(anchor=False)  # the anchor is the base model, opened anew
             tensors |= {f"{role}/{name}": value for name, value in own.items()}
         state = {
             "stage": stage.name,
             "step": step,
             "metrics_lines": self.metrics.lines,
             "config": config_hash(self.config),
+            "base": self.base,
             "counters": counters,
             "timings": self.timings.state(),
         }
@@ -355,6 +359,11 @@ class Run:
             raise SelfsightError(
                 f"{self.directory.path}: the run has got to {state['stage']}, which these settings do not have",
                 hint="do not lower visplay.rounds below the rounds that have begun",
+            )
+        if state["base"] != self.base:
+            raise SelfsightError(
+                f"the model {self.config.model} is not the one that this run began with",
+                hint="put the original weights back; the run is held to them, and compared with them",
             )
         if state["config"] != config_hash(self.config):
             self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
