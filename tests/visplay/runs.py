@@ -12,6 +12,7 @@ from selfsight.config import EvolveConfig, load_config
 # Two rounds in about two seconds: every stage more than once, every phase with more than one step.
 BUDGET = (
     "threads=1",
+    "visplay.gates={preset: robust}",  # the preset itself, not the starter recipe's tuning of it
     "save_steps=1",
     "grpo.num_generations=4",
     "optim.learning_rate=1e-3",

@@ -95,7 +95,7 @@ def roles(questioner: Scripted, reasoner: Scripted) -> Roles:
 
 
 def config(*overrides: str) -> EvolveConfig:
-    return load_config("visplay-smoke", ["visplay.gates.preset=paper", *overrides])
+    return load_config("visplay-smoke", ["visplay.gates={preset: paper}", *overrides])
 
 
 def batch(questioner: Scripted, reasoner: Scripted, *overrides: str, memory: NoveltyMemory | None = None) -> Any:
