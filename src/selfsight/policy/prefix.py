@@ -17,7 +17,7 @@ Three layouts go through the same function, one object each:
 Shapes: B prompts, P prompt tokens (right padded), G samples, C completion tokens, R running rows,
 H query heads = K key heads x `rep`, D head size.
 
-Left out: sliding windows, attention sinks and linear attention (see `forward.choose_backend`), and a trie
+Left out: sliding windows, attention sinks and linear attention (see `vlm._choose_backend`), and a trie
 deeper than two levels.
 """
 
