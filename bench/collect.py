@@ -175,7 +175,8 @@ def _round_figures(entry: dict[str, Any], steps: int | None) -> dict[str, float 
         "kept": entry.get("kept"),
         "mean_confidence": entry.get("mean_confidence"),
         "reasoner_steps": steps,
-        "round_1_questions": again.get("accuracy"),
+        "round_1_questions": again.get("sampled"),
+        "round_1_questions_base": again.get("base_sampled"),
     }
 
 

@@ -142,6 +142,7 @@ def build(
     ] = Path("runs/starter-build"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and pages.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw pages.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the weights depend on them.")] = 2,
 ) -> None:
     """Build the starter from nothing (about two CPU hours); the same command continues a stopped build."""
     with _errors():
@@ -166,6 +167,9 @@ def _selfsight(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    from selfsight.run.allocator import keep_freed_memory
+
+    keep_freed_memory()
     # Nothing here reports to anyone; the hub client would otherwise add usage facts to its requests.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ from selfsight.policy import Rollout, SampleRequest, Sampling
 from tiny_models import build_qwen2_5_vl
 
 COMPACT, FULL = get_pack("compact"), get_pack("full")
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    finished: bool = True
 
 
 class Scripted:
@@ -122,7 +129,7 @@ def test_every_question_has_its_own_picture_and_is_well_posed() -> None:
     for question in questions:
         found = truth(question.question, scene_of(question.image))
         assert found.family == question.family
-        assert COMPACT.read_key(f"\\boxed{{{found.answer}}}") == question.key
+        assert COMPACT.read_key(Said(f"\\boxed{{{found.answer}}}")) == question.key
 
 
 def test_no_question_is_about_a_picture_of_training() -> None:
@@ -335,5 +342,5 @@ def test_a_tied_majority_is_credited_as_a_random_pick_among_the_tied() -> None:
 
 
 def test_an_answer_that_was_cut_off_is_an_abstention() -> None:
-    assert COMPACT.read_key("\\boxed{3}", finished=True) == "num:3"
-    assert COMPACT.read_key("\\boxed{3}", finished=False) is None
+    assert COMPACT.read_key(Said("\\boxed{3}")) == "num:3"
+    assert COMPACT.read_key(Said("\\boxed{3}", finished=False)) is None

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from selfsight.errors import SelfsightError
-from selfsight.policy import LoraOptions, Sampling
+from selfsight.policy import LoraOptions, Rollout, Sampling
 from tiny_models import build_qwen2_5_vl
 
 from .conftest import FAMILIES, FAST, PROMPTS, WITH_KL, Load, draw_groups, requests
@@ -162,6 +162,17 @@ def test_logprobs_come_back_in_the_order_of_the_pairs(load: Load) -> None:
     assert [len(scores) for scores in together] == [len(ids) for _, ids in pairs]
     for pair, scores in zip(pairs, together, strict=True):
         assert np.abs(policy.logprobs([pair])[0] - scores).max() < 1e-5
+
+
+def test_a_character_of_a_rollout_is_found_in_its_token(load: Load) -> None:
+    policy = load("qwen2_5_vl")
+    tokenizer = policy.vlm.encoder.tokenizer
+    ids = np.asarray([*tokenizer("some words, <question>Is it so?</question>")["input_ids"], tokenizer.eos_token_id])
+    rollout = Rollout("q", 0, ids, np.zeros(len(ids), np.float32), policy.vlm.encoder.decode(ids), True, 0)
+    for character in range(len(rollout.text)):
+        at = policy.token_at(rollout, character)
+        before, through = (policy.vlm.encoder.decode(ids[:end]) for end in (at, at + 1))
+        assert len(before) <= character < len(through)
 
 
 def test_an_empty_completion_has_nothing_to_score(load: Load) -> None:

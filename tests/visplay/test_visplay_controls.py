@@ -57,7 +57,7 @@ def test_random_rewards_are_coin_flips_that_know_nothing_of_the_answers(speaker:
         group = learned[step][place]
         seed = derive(0, 1, step, request.id)
         assert group.rewards.tolist() == list(random_answer_rewards(4, seed))
-        keys = [seen.roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in group.rollouts]
+        keys = [seen.roles.pack.read_key(rollout) for rollout in group.rollouts]
         differs += group.rewards.tolist() != list(answer_rewards(keys, pool[request.id]["label"]))
     assert differs > 3
     # The questioner is still paid by votes.
@@ -112,7 +112,7 @@ def test_true_labels_are_true_and_replace_nothing_else(speaker: Path, straight: 
         for group in groups:
             assert group.prompt.image is not None
             label = by_prompt[group.prompt.image.id, group.prompt.user]
-            keys = [seen.roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in group.rollouts]
+            keys = [seen.roles.pack.read_key(rollout) for rollout in group.rollouts]
             assert group.rewards.tolist() == list(answer_rewards(keys, label))
         assert seen.summary["rounds"][round - 1]["pseudo_label_accuracy"] == 1.0
     # Round 1's questioner has not met a label yet.

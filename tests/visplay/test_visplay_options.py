@@ -14,14 +14,13 @@ from selfsight.config import EvolveConfig, GateSettings, load_config
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language import NoveltyMemory
-from selfsight.language.prompts import COMPACT, Prompt
+from selfsight.language.prompts import COMPACT, FULL, Prompt
 from selfsight.language.votes import count_votes
 from selfsight.methods.visplay import gates as g
-from selfsight.methods.visplay.asking import Place
+from selfsight.methods.visplay.asking import Place, plausibility, propose
 from selfsight.methods.visplay.curation import (
     ask_candidates,
     candidates_hash,
-    chain,
     check_pool,
     decide,
     pieces,
@@ -76,6 +75,9 @@ class Scripted:
         assert reference == "anchor"
         self.scored += pairs
         return [np.array([-0.1, self.lowest(self.texts[ids.tobytes()])]) for _, ids in pairs]
+
+    def token_at(self, rollout: Rollout, character: int) -> int:
+        return character  # a token per character
 
 
 def asks(*questions: str) -> Scripted:
@@ -166,6 +168,19 @@ def test_the_plausibility_floor_takes_the_reward_of_what_the_base_would_not_say(
         assert bool(questioner.scored) == (floor != "null")
 
 
+def test_thinking_before_a_question_does_not_make_it_implausible() -> None:
+    thought = f"<think>hmm, qwzx</think><question>{QUESTION}</question>"
+    questioner = Scripted(lambda request, index: thought)
+
+    parts: Any = (questioner, answers(yes=2))
+    both, image = Roles(*parts, FULL, lambda i: i), IMAGES[0]
+    pairs = propose(both, config(), [image], 1, Place(1, "questioner", 0))[image.id]
+    for odd, lowest in (("z", -0.1), (QUESTION[0], -8.0), (">", -8.0)):
+        scores = np.array([-8.0 if character == odd else -0.1 for character in thought])
+        questioner.logprobs = lambda pairs, *, reference, scores=scores: [scores]  # type: ignore[method-assign]
+        assert plausibility(both, pairs) == {pairs[0][0].id: lowest}
+
+
 def test_worn_out_wordings_earn_nothing_with_the_novelty_gate() -> None:
     memory = NoveltyMemory()
     memory.add([QUESTION] * 30 + ["Is there a cat?"] * 2)
@@ -214,8 +229,16 @@ def gates_of(*overrides: str) -> GateSettings:
 
 def test_both_presets_are_the_chains_of_the_method_page() -> None:
     memory = NoveltyMemory()
-    assert chain(gates_of(), memory, 5) == g.paper()
-    assert chain(gates_of("visplay.gates.preset=robust"), memory, 5) == g.robust(memory, seed=5)
+    assert g.chain(gates_of(), memory, 5) == (g.FormatGate(), g.BandGate(0.25, 0.75), g.TieGate())
+    assert g.chain(gates_of("visplay.gates.preset=robust"), memory, 5) == (
+        g.FormatGate(),
+        g.PlausibilityGate(-5.0),
+        g.BandGate(0.4, 0.95, name="agreement"),
+        g.TieGate(),
+        g.DuplicateGate(seed=5),
+        g.NoveltyGate(memory, 0.02),
+        g.BalanceGate(0.5, 0.35, seed=5),
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,8 +258,8 @@ def test_both_presets_are_the_chains_of_the_method_page() -> None:
 )
 def test_each_gate_is_one_option(override: str, gate: g.Gate) -> None:
     memory = gate.memory if isinstance(gate, g.NoveltyGate) else NoveltyMemory()
-    before = chain(gates_of("visplay.gates.band=null"), memory, 5)
-    after = chain(gates_of("visplay.gates.band=null", f"visplay.gates.{override}"), memory, 5)
+    before = g.chain(gates_of("visplay.gates.band=null"), memory, 5)
+    after = g.chain(gates_of("visplay.gates.band=null", f"visplay.gates.{override}"), memory, 5)
     assert before == (g.FormatGate(), g.TieGate())
     assert [one for one in after if one not in before] == [gate]
     assert [one for one in after if one in before] == list(before)

@@ -10,6 +10,8 @@ from conftest import Witnessed
 from runs import Watcher, lines, same, table
 from transformers import AutoModelForImageTextToText
 
+from selfsight.evaluate.oracle import true_label
+from selfsight.images.source import ImageRef
 from selfsight.language import count_votes
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards
 from selfsight.methods.visplay.run import resume
@@ -102,7 +104,7 @@ def test_the_questioners_rewards_follow_from_the_answers_it_got(straight: Witnes
     """From the rollouts themselves to asked.parquet and to the groups that were learned from."""
     phase = f"round {round}: questioner"
     keys = {
-        request.id: [straight.roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in rollouts]
+        request.id: [straight.roles.pack.read_key(rollout) for rollout in rollouts]
         for at, role, request, rollouts in straight.sampled
         if at == phase and role == "reasoner"
     }
@@ -138,7 +140,7 @@ def test_the_reasoner_sees_each_pool_question_once_and_is_rewarded_by_its_label(
     assert {request.id for request in asked} <= set(pool)
     groups = [group for at, _, learned, _ in straight.learned if at == phase for group in learned]
     for request, group in zip(asked, groups, strict=True):
-        keys = [straight.roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in group.rollouts]
+        keys = [straight.roles.pack.read_key(rollout) for rollout in group.rollouts]
         assert group.rewards.tolist() == list(answer_rewards(keys, pool[request.id]["label"]))
         assert request.prompt == group.prompt
 
@@ -229,3 +231,25 @@ def test_later_rounds_remember_the_wordings_of_earlier_ones(straight: Witnessed)
         for name in ("asked", "questions")
     ]
     assert ["novelty" in found for found in gates] == [False, False, True, True]
+
+
+def test_round_1s_questions_are_answered_again_except_for_those_that_were_learned_from(straight: Witnessed) -> None:
+    folder = straight.path / "rounds" / "1"
+    learned = {row["question_id"] for row in table(folder / "pool.parquet")}
+    keys: dict[str, list[str | None]] = {}
+    for row in table(folder / "votes.parquet"):
+        keys.setdefault(row["question_id"], []).append(row["key"])
+    shares = []
+    for row in table(folder / "questions.parquet"):
+        if row["question_id"] in keys and row["question_id"] not in learned:
+            true = true_label(ImageRef(row["image_id"], row["origin"]), row["question"])
+            if true is not None:
+                shares.append(sum(key == true for key in keys[row["question_id"]]) / len(keys[row["question_id"]]))
+    assert shares and learned
+    for entry in straight.summary["rounds"]:
+        again = entry["round_1_questions"]
+        assert again["n"] == len(shares)
+        assert again["base_sampled"] == pytest.approx(sum(shares) / len(shares))
+        change = again["sampled_change"]
+        assert change["mean"] == pytest.approx(again["sampled"] - again["base_sampled"])
+        assert change["ci95"][0] <= change["mean"] <= change["ci95"][1]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfsight.config import GateSettings
 from selfsight.language import NoveltyMemory, Votes, count_votes, family_of
 from selfsight.methods.visplay.gates import (
     BalanceGate,
@@ -22,10 +23,17 @@ from selfsight.methods.visplay.gates import (
     SupervisorGate,
     TieGate,
     Verdict,
+    chain,
     curate,
-    paper,
-    robust,
 )
+
+
+def paper() -> tuple[Gate, ...]:
+    return chain(GateSettings(preset="paper"), NoveltyMemory(), 0)
+
+
+def robust(seed: int = 0) -> tuple[Gate, ...]:
+    return chain(GateSettings(preset="robust"), NoveltyMemory(), seed)
 
 
 def split(winner: int, m: int, answer: str = "yes") -> Votes:
@@ -237,7 +245,7 @@ def test_the_chain_does_not_depend_on_the_order_of_the_pool(pool, seed, rng: ran
     ]
     shuffled = list(candidates)
     rng.shuffle(shuffled)
-    gates = robust(NoveltyMemory(), seed=seed)
+    gates = robust(seed)
     first, second = curate(candidates, gates), curate(shuffled, gates)
     assert {v.question_id: v for v in first.verdicts} == {v.question_id: v for v in second.verdicts}
     assert first.counts == second.counts
@@ -251,7 +259,7 @@ def test_every_candidate_gets_one_verdict_and_every_rejection_one_gate_and_a_rea
         candidate(n, question, valid=n % 5 != 0, votes=None if n % 5 == 0 else split(n % 11, 10, answer))
         for n, (question, answer) in enumerate(pool)
     ]
-    curation = curate(candidates, robust(NoveltyMemory(), seed=0))
+    curation = curate(candidates, robust())
     assert [v.question_id for v in curation.verdicts] == [c.question_id for c in candidates]
     assert all(v.kept == (v.gate == "") == (v.reason == "") for v in curation.verdicts)
     by_gate = Counter(v.gate for v in curation.verdicts if not v.kept)
@@ -280,7 +288,7 @@ def test_the_paper_preset_is_format_and_band_and_a_label() -> None:
 
 
 def test_the_robust_preset_is_what_held_the_run_together() -> None:
-    names = [gate.name for gate in robust(NoveltyMemory(), seed=0)]
+    names = [gate.name for gate in robust()]
     assert names == ["format", "plausibility", "agreement", "tie", "duplicates", "novelty", "balance"]
     pool = [
         candidate(0),
@@ -289,7 +297,7 @@ def test_the_robust_preset_is_what_held_the_run_together() -> None:
         candidate(3, votes=split(10, 10)),
         candidate(4, votes=split(9, 10)),
     ]
-    assert curate(pool, robust(NoveltyMemory(), seed=0)).kept_ids == {"q0000", "q0004"}
+    assert curate(pool, robust()).kept_ids == {"q0000", "q0004"}
 
 
 def test_an_id_that_occurs_twice_is_refused_by_name() -> None:

@@ -20,7 +20,7 @@ MAX_ANSWER_CHARS = 400
 MAX_DESCRIPTION_CHARS = 2_000
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
-_QUESTION_OPEN, _QUESTION_CLOSE = "<question>", "</question>"
+QUESTION_OPEN, QUESTION_CLOSE = "<question>", "</question>"
 
 # An escaped brace is text; an opening brace is a box only right after \boxed.
 _BRACES = re.compile(r"\\boxed[ \t]{0,8}\{|\\[\\{}]|[{}]")
@@ -109,11 +109,11 @@ def read_tagged_question(text: str) -> Reading:
     if isinstance(rest, Reading):
         return rest
     rest = rest.strip()
-    if rest.count(_QUESTION_OPEN) != 1 or rest.count(_QUESTION_CLOSE) != 1:
+    if rest.count(QUESTION_OPEN) != 1 or rest.count(QUESTION_CLOSE) != 1:
         return _refused("not exactly one <question> element")
-    if not rest.startswith(_QUESTION_OPEN) or not rest.endswith(_QUESTION_CLOSE):
+    if not rest.startswith(QUESTION_OPEN) or not rest.endswith(QUESTION_CLOSE):
         return _refused("text around the <question> element")
-    return check_question(rest[len(_QUESTION_OPEN) : -len(_QUESTION_CLOSE)])
+    return check_question(rest[len(QUESTION_OPEN) : -len(QUESTION_CLOSE)])
 
 
 def last_box(text: str) -> str | None:

@@ -13,6 +13,7 @@ Left out: few-shot examples (they set the answer prior), question types and the 
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
@@ -23,6 +24,16 @@ from selfsight.language.parse import Reading
 # Text that a tokenizer may turn into a special token: an image placeholder smuggled in by a question would
 # make the number of image tokens disagree with the number of image features.
 _SPECIAL = re.compile(r"<\|[^<>|]{0,64}\|>|</?(?:image|img|video|s|bos|eos|pad)>", re.IGNORECASE)
+
+
+class Completion(Protocol):
+    """What a model wrote, and whether it came to an end by itself."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def finished(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -73,15 +84,19 @@ class PromptPack:
         """The question in a questioner's completion."""
         return parse.read_tagged_question(text) if self.tagged_question else parse.read_bare_question(text)
 
+    def question_start(self, text: str) -> int:
+        """Where the question begins in a questioner's completion that `read_question` accepts, its tag included."""
+        return text.rfind(parse.QUESTION_OPEN) if self.tagged_question else 0
+
     def read_answer(self, text: str) -> Reading:
         """The content of the last balanced box of a reasoner's completion."""
         return parse.read_boxed_answer(text)
 
-    def read_key(self, text: str, *, finished: bool = True) -> str | None:
+    def read_key(self, completion: Completion) -> str | None:
         """The answer key of a reasoner's completion. None is an abstention: no box, nothing readable in it, or a
         completion that was cut off, which never said that it was done.
         """
-        return key_of(self.read_answer(text)) if finished else None
+        return key_of(self.read_answer(completion.text)) if completion.finished else None
 
     def read_description(self, text: str) -> Reading:
         """The description in a describer's completion."""

@@ -6,6 +6,7 @@ local one as well: after `step` the sampler has no valid weights until `publish`
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,6 +174,11 @@ class Policy:
                 out[index] = flat[at : at + size].copy()
                 at += size
         return out
+
+    def token_at(self, rollout: Rollout, character: int) -> int:
+        """Index of the token that holds this character of the rollout's text."""
+        ids, decode = rollout.token_ids, self.vlm.encoder.decode
+        return bisect_right(range(len(ids)), character, key=lambda end: len(decode(ids[: end + 1])))
 
     def weights_hash(self) -> str:
         """Equal for equal weights, and only for them."""

@@ -93,7 +93,7 @@ def _answers(
     answered = roles.reasoner.sample(requests, answer_sampling(config)) if requests else {}
     return {
         id: (
-            count_votes([roles.pack.read_key(rollout.text, finished=rollout.finished) for rollout in rollouts]),
+            count_votes([roles.pack.read_key(rollout) for rollout in rollouts]),
             tuple(rollout.text for rollout in rollouts),
         )
         for id, rollouts in answered.items()
@@ -114,13 +114,17 @@ def supervise(roles: Roles, config: EvolveConfig, questions: Sequence[Question],
 
 
 def plausibility(roles: Roles, proposed: Sequence[tuple[Question, Rollout]]) -> dict[str, float]:
-    """Log-prob of the least likely token of each question's completion under the base questioner.
+    """Log-prob of the least likely token of each question under the base questioner, its end included.
 
-    The whole completion counts, thinking and tags included: it is what was sampled.
+    Thinking before the question does not count: in hundreds of tokens one is always improbable.
     """
     if not proposed:
         return {}
     pairs = [(roles.pack.questioner(question.image), rollout.token_ids) for question, rollout in proposed]
     # An untrained questioner is the base itself.
     scores = roles.questioner.logprobs(pairs, reference="anchor" if roles.questioner.trainable else None)
-    return {question.id: float(score.min()) for (question, _), score in zip(proposed, scores, strict=True)}
+    least = {}
+    for (question, rollout), score in zip(proposed, scores, strict=True):
+        start = roles.pack.question_start(rollout.text)
+        least[question.id] = float(score[roles.questioner.token_at(rollout, start) if start else 0 :].min())
+    return least

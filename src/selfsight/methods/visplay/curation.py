@@ -8,7 +8,7 @@ up; every piece is written to disk when it is done, so that a stopped run loses 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from selfsight.config import EvaluationSettings, EvolveConfig, GateSettings, config_hash
+from selfsight.config import EvaluationSettings, EvolveConfig, config_hash
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory
@@ -75,7 +75,7 @@ def ask_candidates(
         found, answers = votes.get(q.id, (None, ()))
         asked.append(Asked(q, found, answers, scores.get(q.id)))
     # With the seed of `decide`: what is kept there must be among what is kept here, or it would lack evidence.
-    whole = chain(gates, memory, _gate_seed(config, place.round))
+    whole = g.chain(gates, memory, _gate_seed(config, place.round))
     cheap = [gate for gate in whole if gate.name not in ("blind", "supervisor", "balance")]
     through = g.curate([candidate(a) for a in asked], cheap).kept_ids
     left = [a.question for a in asked if a.question.id in through]
@@ -111,31 +111,6 @@ def candidate(asked: Asked) -> g.Candidate:
     )
 
 
-def chain(gates: GateSettings, memory: NoveltyMemory, seed: int) -> tuple[g.Gate, ...]:
-    """The gates that the settings ask for, cheap ones first, balance last."""
-    chosen: list[g.Gate] = [g.FormatGate()]
-    if gates.plausibility_floor is not None:
-        chosen.append(g.PlausibilityGate(gates.plausibility_floor))
-    if gates.band is not None:
-        chosen.append(g.BandGate(*gates.band))
-    if gates.agreement_floor is not None or gates.agreement_ceiling is not None:
-        floor = 0.0 if gates.agreement_floor is None else gates.agreement_floor
-        ceiling = 1.0 if gates.agreement_ceiling is None else gates.agreement_ceiling
-        chosen.append(g.BandGate(floor, ceiling, name="agreement"))
-    chosen.append(g.TieGate())
-    if gates.duplicates:
-        chosen.append(g.DuplicateGate(seed=seed))
-    if gates.novelty is not None:
-        chosen.append(g.NoveltyGate(memory, gates.novelty))
-    if gates.blind:
-        chosen.append(g.BlindGate())
-    if gates.supervisor:
-        chosen.append(g.SupervisorGate())
-    if gates.max_answer_share is not None or gates.max_family_share is not None:
-        chosen.append(g.BalanceGate(gates.max_answer_share or 1.0, gates.max_family_share or 1.0, seed=seed))
-    return tuple(chosen)
-
-
 def decide(
     asked: Sequence[Asked], config: EvolveConfig, memory: NoveltyMemory, round: int, label_of: Labeller | None
 ) -> Curated:
@@ -144,7 +119,7 @@ def decide(
     `label_of` replaces the pseudo-label by another one (the labelled control); it decides nothing else, except that a
     question it has no label for leaves the pool, at a gate of its own.
     """
-    gates = chain(config.visplay.gates, memory, _gate_seed(config, round))
+    gates = g.chain(config.visplay.gates, memory, _gate_seed(config, round))
     curation = g.curate([candidate(a) for a in asked], gates)
     verdicts = {verdict.question_id: verdict for verdict in curation.verdicts}
     counts, pool = list(curation.counts), []

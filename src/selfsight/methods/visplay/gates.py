@@ -17,6 +17,7 @@ from fractions import Fraction
 from hashlib import blake2b
 from typing import Protocol
 
+from selfsight.config import GateSettings
 from selfsight.language import NoveltyMemory, Votes, family_of, normal_wording
 
 
@@ -347,29 +348,29 @@ def _exact(share: float) -> Fraction:
     return Fraction(Decimal(repr(float(share))))
 
 
-def paper(low: float = 0.25, high: float = 0.75) -> tuple[Gate, ...]:
-    """The paper's chain: format and band, and a label to learn from, which a tie does not give."""
-    return (FormatGate(), BandGate(low, high), TieGate())
+def chain(settings: GateSettings, memory: NoveltyMemory, seed: int) -> tuple[Gate, ...]:
+    """The gates that the settings ask for: cheap ones first, balance last.
 
-
-def robust(
-    memory: NoveltyMemory,
-    *,
-    seed: int,
-    plausibility_floor: float = -5.0,
-    agreement_floor: float = 0.4,
-    agreement_ceiling: float = 0.95,
-    answer_cap: float = 0.5,
-    family_cap: float = 0.35,
-    max_share: float = 0.02,
-) -> tuple[Gate, ...]:
-    """What held a run together in our experiments; `memory` holds the questions that earlier rounds kept."""
-    return (
-        FormatGate(),
-        PlausibilityGate(plausibility_floor),
-        BandGate(agreement_floor, agreement_ceiling, name="agreement"),
-        TieGate(),
-        DuplicateGate(seed=seed),
-        NoveltyGate(memory, max_share),
-        BalanceGate(answer_cap, family_cap, seed=seed),
-    )
+    `memory` holds the questions that earlier rounds kept; `seed` decides who stays where only some can.
+    """
+    chosen: list[Gate] = [FormatGate()]
+    if settings.plausibility_floor is not None:
+        chosen.append(PlausibilityGate(settings.plausibility_floor))
+    if settings.band is not None:
+        chosen.append(BandGate(*settings.band))
+    if settings.agreement_floor is not None or settings.agreement_ceiling is not None:
+        floor = 0.0 if settings.agreement_floor is None else settings.agreement_floor
+        ceiling = 1.0 if settings.agreement_ceiling is None else settings.agreement_ceiling
+        chosen.append(BandGate(floor, ceiling, name="agreement"))
+    chosen.append(TieGate())  # without a label there is nothing to learn
+    if settings.duplicates:
+        chosen.append(DuplicateGate(seed=seed))
+    if settings.novelty is not None:
+        chosen.append(NoveltyGate(memory, settings.novelty))
+    if settings.blind:
+        chosen.append(BlindGate())
+    if settings.supervisor:
+        chosen.append(SupervisorGate())
+    if settings.max_answer_share is not None or settings.max_family_share is not None:
+        chosen.append(BalanceGate(settings.max_answer_share or 1.0, settings.max_family_share or 1.0, seed=seed))
+    return tuple(chosen)

@@ -21,8 +21,9 @@ from selfsight.evaluate.heldout import (
     summarise,
 )
 from selfsight.evaluate.oracle import knows, verdict
+from selfsight.evaluate.statistics import paired_interval
 from selfsight.images.source import ImageRef
-from selfsight.methods.visplay.records import POOL, QUESTIONS
+from selfsight.methods.visplay.records import POOL, QUESTIONS, VOTES
 from selfsight.methods.visplay.roles import Roles
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import pretty_json, write_atomic
@@ -112,19 +113,35 @@ class Measurer:
         return entry
 
     def _again(self) -> dict[str, Any] | None:
-        """This round's reasoner on well-posed questions that round 1 asked (the paper's 44.0 -> 49.0)."""
-        rows = read_table(self.directory.round(1) / "questions.parquet", QUESTIONS)
+        """This round's reasoner on what round 1 asked, against the base (the paper's 44.0 -> 49.0).
+
+        Only well-posed questions that round 1 did not learn from, and that the base has answered: its votes on them
+        are its sampled accuracy. None when there is no such question.
+        """
+        folder = self.directory.round(1)
+        learned = {str(row["question_id"]) for row in read_table(folder / "pool.parquet", POOL)}
+        votes: dict[str, list[object]] = {}
+        for row in read_table(folder / "votes.parquet", VOTES):
+            if row["kind"] == "vote":
+                votes.setdefault(str(row["question_id"]), []).append(row["key"])
         questions = []
-        for row in rows:
-            found = verdict(_image(row), str(row["question"])) if row["valid"] else None
-            if found is not None and found.key is not None:
-                text, family = str(row["question"]), found.family or ""
-                questions.append(HeldOutQuestion(str(row["question_id"]), _image(row), text, family, found.key))
+        for row in read_table(folder / "questions.parquet", QUESTIONS):
+            id, text = str(row["question_id"]), str(row["question"])
+            if id in votes and id not in learned:
+                found = verdict(_image(row), text)
+                if found.key is not None:
+                    questions.append(HeldOutQuestion(id, _image(row), text, found.family or "", found.key))
         if not questions:
             return None
-        step = max(1, len(questions) // SAME_QUESTIONS)
-        summary = summarise(self._answer(questions[::step][:SAME_QUESTIONS]))
-        return {name: summary[name] for name in ("accuracy", "sampled", "majority", "n")}
+        answered = self._answer(questions[:: max(1, len(questions) // SAME_QUESTIONS)][:SAME_QUESTIONS])
+        before = [sum(key == a.key for key in votes[a.id]) / len(votes[a.id]) for a in answered]
+        after = [a.sampled for a in answered]
+        change = paired_interval(before, after, seed=0, clusters=[a.image_id for a in answered])
+        summary = summarise(answered)
+        return {name: summary[name] for name in ("accuracy", "sampled", "majority", "n")} | {
+            "base_sampled": sum(before) / len(before),
+            "sampled_change": {"mean": change.mean, "ci95": [change.low, change.high]},
+        }
 
 
 def _image(row: dict[str, object]) -> ImageRef:

@@ -80,11 +80,6 @@ def answer_rewards(keys: Sequence[str | None], label: str) -> tuple[float, ...]:
     return tuple(1.0 if key is not None and key == label else 0.0 for key in keys)
 
 
-def random_question_rewards(count: int, seed: int) -> tuple[float, ...]:
-    """The random-reward control for questions: uniform in [0, 1), decided by the seed alone."""
-    return tuple(np.random.default_rng(seed).random(count).tolist())
-
-
 def random_answer_rewards(count: int, seed: int) -> tuple[float, ...]:
     """The random-reward control for answers: 0 or 1 with equal chance, decided by the seed alone."""
     return tuple(np.random.default_rng(seed).integers(0, 2, count).astype(float).tolist())
