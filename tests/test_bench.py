@@ -227,7 +227,7 @@ if behaviour == "wait":
     (folder / "waiting").touch()
     time.sleep(60)
 deadline = time.monotonic() + 60
-while behaviour == "beside" and time.monotonic() < deadline and len(open(calls).readlines()) < 2:
+while behaviour == "beside" and time.monotonic() < deadline and open(calls).read().count("evolve") < 2:
     time.sleep(0.01)
 if behaviour in ("finish", "beside"):
     (folder / "summary.json").write_text("{}")
@@ -271,7 +271,7 @@ def test_finished_runs_are_left_alone_and_unfinished_ones_resumed(
 
 
 def test_no_more_runs_than_jobs_are_under_way_at_once(tmp_path: Path, stand_in: tuple[dict[str, str], Path]) -> None:
-    stand_in[0]["robust-seed0"] = "beside"  # ends only when another has begun
+    stand_in[0].update(dict.fromkeys(("robust-seed0", "random-seed0"), "beside"))  # each ends when both have begun
     runs = planned(tmp_path, ["robust", "random", "paper"], [0])
     visplay_runs.work_through(runs, jobs=2, threads=1, say=lambda text: None)
     running = most = 0

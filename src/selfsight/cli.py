@@ -146,10 +146,13 @@ def build(
 ) -> None:
     """Build the starter from nothing (about two CPU hours); the same command continues a stopped build."""
     with _errors():
+        import torch
+
         from selfsight.run.progress import progress_on
         from selfsight.starter import FOLDER
         from selfsight.starter.build import build as build_starter
 
+        torch.set_num_threads(threads)
         with progress_on() as progress:
             folder = build_starter(out or FOLDER, work=work, seed=seed, workers=workers, say=progress.note)
         print(folder)
