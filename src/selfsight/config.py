@@ -94,12 +94,12 @@ GATE_PRESETS: dict[str, dict[str, Any]] = {
         "duplicates": False,
         "novelty": None,
         "blind": False,
-        "supervisor": False,
+        "supervisor": None,
         "max_answer_share": None,
         "max_family_share": None,
     },
     # What held co-evolution together in our own experiments. Blind and supervisor are off: each costs another
-    # pass of answers, and they need a model that was taught to read without an image or to judge a question.
+    # pass of answers, and they need a model that reads without an image, or that can judge a question.
     "robust": {
         "band": None,
         "agreement_floor": 0.4,
@@ -108,7 +108,7 @@ GATE_PRESETS: dict[str, dict[str, Any]] = {
         "duplicates": True,
         "novelty": 0.02,
         "blind": False,
-        "supervisor": False,
+        "supervisor": None,
         "max_answer_share": 0.5,
         "max_family_share": 0.35,
     },
@@ -139,7 +139,10 @@ class GateSettings(Settings):
         description="refuse and do not reward wordings above this share of earlier rounds' questions",
     )
     blind: bool = Field(default=False, description="refuse questions that get the same sure answer without the image")
-    supervisor: bool = Field(default=False, description="ask the reasoner whether the image can answer the question")
+    supervisor: Share | None = Field(
+        default=None,
+        description="ask the reasoner num_votes times whether the image can answer the question; smallest share of yes",
+    )
     max_answer_share: Share | None = Field(
         default=None, description="largest share of one answer inside a question family"
     )

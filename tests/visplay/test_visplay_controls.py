@@ -70,7 +70,7 @@ def test_shuffled_images_show_the_reasoner_another_image_everywhere_but_in_measu
 ) -> None:
     seen = witness(
         config(
-            speaker, tmp_path, "visplay.rounds=1", "visplay.controls.images=shuffled", "visplay.gates.supervisor=true"
+            speaker, tmp_path, "visplay.rounds=1", "visplay.controls.images=shuffled", "visplay.gates.supervisor=0.01"
         )
     )
     shown: dict[str, set[str]] = {}

@@ -251,7 +251,7 @@ def test_both_presets_are_the_chains_of_the_method_page() -> None:
         ("duplicates=true", g.DuplicateGate(seed=5)),
         ("novelty=0.1", g.NoveltyGate(NoveltyMemory(), 0.1)),
         ("blind=true", g.BlindGate()),
-        ("supervisor=true", g.SupervisorGate()),
+        ("supervisor=0.7", g.SupervisorGate(0.7)),
         ("max_answer_share=0.6", g.BalanceGate(0.6, 1.0, seed=5)),
         ("max_family_share=0.2", g.BalanceGate(1.0, 0.2, seed=5)),
     ],
@@ -285,14 +285,14 @@ def test_costly_evidence_is_asked_for_only_where_it_can_still_matter() -> None:
     assert [asked.blind for asked in plain] == [None] * 8
     assert len(kept.pool) == 4
 
-    for gate in ("blind", "supervisor"):
+    for gate, setting in (("blind", "true"), ("supervisor", "0.5")):
         reasoner = Scripted(says)
-        _, curated = candidates(reasoner, "visplay.gates.duplicates=true", f"visplay.gates.{gate}=true")
+        _, curated = candidates(reasoner, "visplay.gates.duplicates=true", f"visplay.gates.{gate}={setting}")
         without_image = [request for request in reasoner.requests if request.prompt.image is None]
         judging = [request for request in reasoner.requests if request.prompt.user.startswith("Can this")]
         extra = without_image + judging
         assert len(extra) == 4  # not for what could not be read, nor for duplicates
-        assert {request.n for request in extra} == {4 if gate == "blind" else 1}
+        assert {request.n for request in extra} == {4}
         assert [item.question for item in curated.pool] == [QUESTION] * 2
         rejected = [verdict for verdict in curated.verdicts.values() if verdict.gate == gate]
         assert len(rejected) == 2
@@ -316,7 +316,7 @@ def test_duplicates_that_lose_the_draw_never_lack_evidence_later() -> None:
 def test_what_was_written_down_is_read_back_the_same(tmp_path: Path) -> None:
     reasoner = Scripted(lambda request, index: f"\\boxed{{{index // 2}}}" if index else "no box")
     asked, _ = candidates(reasoner, "visplay.gates.preset=robust", "visplay.gates.blind=true",
-                          "visplay.gates.supervisor=true", "visplay.gates.agreement_floor=0.1")  # fmt: skip
+                          "visplay.gates.supervisor=0.5", "visplay.gates.agreement_floor=0.1")  # fmt: skip
     assert any(one.blind is not None for one in asked)
     write_table(tmp_path / "q.parquet", [question_row(a, phase="curation", step=0) for a in asked], QUESTIONS)
     write_table(tmp_path / "v.parquet", [row for a in asked for row in vote_rows(a)], VOTES)
@@ -457,12 +457,17 @@ def test_a_pool_is_wanted_for_every_step_once() -> None:
     assert pool_wanted(config("visplay.reasoner_steps=7", "visplay.questions_per_step=3")) == 21
 
 
-def test_an_unreadable_supervisor_is_a_no() -> None:
-    _, curated = candidates(
-        Scripted(lambda request, index: "\\boxed{yes}" if "Can this" not in request.prompt.user else "hm"),
-        "visplay.gates.supervisor=true",
+@pytest.mark.parametrize(("floor", "kept"), [("0.5", 6), ("0.75", 0)])
+def test_the_supervisor_is_asked_as_often_as_the_reasoner_and_an_unreadable_verdict_is_not_a_yes(
+    floor: str, kept: int
+) -> None:
+    verdicts = ("\\boxed{yes}", "hm", "\\boxed{yes}", "\\boxed{no}")
+    asked, curated = candidates(
+        Scripted(lambda request, index: verdicts[index if "Can this" in request.prompt.user else 0]),
+        f"visplay.gates.supervisor={floor}",
     )
-    assert curated.pool == ()
+    assert {one.supervisor for one in asked} == {0.5, None}
+    assert len(curated.pool) == kept
 
 
 def test_the_question_records_carry_their_image() -> None:

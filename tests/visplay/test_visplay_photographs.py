@@ -12,7 +12,7 @@ from selfsight.policy.weights import weights_hash
 from tiny_models import BUILDERS
 
 VARIANTS = {
-    "idefics3": ["lora.r=4", "visplay.gates.blind=true", "visplay.gates.supervisor=false"],
+    "idefics3": ["lora.r=4", "visplay.gates.blind=true", "visplay.gates.supervisor=null"],
     "qwen3_vl": ["dtype=bfloat16", "grpo.num_iterations=2", "visplay.gates.preset=paper", "max_pixels=12544"],
 }
 

@@ -151,14 +151,13 @@ def test_a_question_that_the_blind_answer_right_and_surely_is_rejected(blind: Vo
     assert bool(kept_by(BlindGate(0.75), candidate(0, blind=blind))) is kept
 
 
-def test_the_supervisor_must_say_yes() -> None:
-    pool = [candidate(n, supervisor=verdict) for n, verdict in enumerate([True, False, None])]
-    curation = curate(pool, [SupervisorGate()])
-    assert curation.kept_ids == {"q0000"}
-    assert [verdict.reason for verdict in curation.verdicts[1:]] == [
-        "judged unanswerable from the image",
-        "no clear verdict",
-    ]
+def test_the_supervisor_must_say_yes_often_enough() -> None:
+    pool = [candidate(n, supervisor=share) for n, share in enumerate([1.0, 0.625, 0.5, 0.0])]
+    curation = curate(pool, [SupervisorGate(0.625)])
+    assert curation.kept_ids == {"q0000", "q0001"}
+    assert curation.verdicts[2].reason == "50% of the verdicts say that the image answers it, below 62%"
+    with pytest.raises(ValueError, match="'q0009' carries no verdicts"):
+        curate([candidate(9)], [SupervisorGate()])
 
 
 def existence(number: int, answer: str) -> Candidate:

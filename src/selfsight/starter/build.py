@@ -1,15 +1,16 @@
 """Builds the starter from nothing: `selfsight starter build`. Seeded, resumable, about two CPU hours.
 
 Three stages. First descriptions only, one per picture, because seeing is the bottleneck; then everything that
-careful authors write; then a short stretch on the mixture of careful and careless authors, which is what makes it
-a base model with something to win (see corpus.py). The checkpoint holds weights,
-optimiser moments and the place in the schedule, so a build that is stopped goes on where it was.
+careful authors write, verdicts and questions included; then a short stretch on the mixture of careful and careless
+authors, which is what makes it a base model with something to win (see corpus.py). The checkpoint holds weights,
+optimiser moments and the place in the schedule, so a build that is stopped goes on where it was. One seed gives the
+same weights on one machine with the same number of threads.
 """
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ from selfsight.starter.pretrain import LinearPatches, Pages, Stage, batch_loss, 
 
 STAGES = (
     Stage("look", CAREFUL, steps=500, pages=64, lr=1.5e-3, final_lr=1.2e-3, warmup=50, segments=1),
-    Stage("careful", CAREFUL, steps=800, pages=20, lr=1.2e-3, final_lr=2e-5, warmup=50),
-    Stage("careful again", CAREFUL, steps=1000, pages=24, lr=1e-3, final_lr=2e-5, warmup=50),
+    Stage("careful", CAREFUL, steps=2400, pages=24, lr=1.2e-3, final_lr=2e-5, warmup=50),
     Stage("mixture", MIXTURE, steps=220, pages=20, lr=2e-4, final_lr=2e-5, warmup=20),
 )
 SAVE_EVERY = 100
@@ -44,7 +44,7 @@ def build(
     """Trains the starter and writes it to `out`; `work` holds the checkpoint that a later call resumes from.
 
     `scale` multiplies the number of steps of every stage (tests build a tiny one). Raises SelfsightError when `work`
-    belongs to a build with another seed or scale.
+    belongs to a build with another seed, scale or number of threads.
     """
     work.mkdir(parents=True, exist_ok=True)
     stages = [replace(s, steps=max(1, round(s.steps * scale)), warmup=max(1, round(s.warmup * scale))) for s in STAGES]
@@ -54,7 +54,12 @@ def build(
     model.model.visual.patch_embed = LinearPatches(model.model.visual.patch_embed)
     model.set_attn_implementation({"text_config": "starter_tree"})
     model.train()
-    plan = {"seed": seed, "scale": scale, "stages": [[s.name, s.steps, s.pages, s.lr] for s in stages]}
+    plan = {
+        "seed": seed,
+        "scale": scale,
+        "threads": torch.get_num_threads(),
+        "stages": [asdict(stage) for stage in stages],
+    }
     stage_index, first = _resume(work, plan, model)
     for i, stage in enumerate(stages):
         if i < stage_index:

@@ -1,9 +1,10 @@
 """What the starter reads while it is built: careful and careless authors writing about worlds.
 
-A base model's text comes from both. Careful authors look, note the cells where the things are, and only then
-box an answer; they ask questions that can be answered. Careless authors box an answer with no working, and half of the
-time they guess. Trained on the mixture, a model's greedy answer is careless while the majority of its samples
-is careful: that difference is what self-play can learn from (docs/starter.md gives the measurements).
+A base model's text comes from both. Careful authors look, note the cells where the things are, and only then box an
+answer; they ask questions that can be answered, and when asked whether one can be, they look first, too. Careless
+authors box an answer with no working, and half of the time they guess; some of what they ask has no answer. Trained on
+the mixture, a model's greedy answer is careless while the majority of its samples is careful: that difference is what
+self-play can learn from (docs/starter.md gives the measurements).
 
 Cells of a layout are named like a chess board: column a..d from the left, row 1..4 from the top.
 """
@@ -16,7 +17,7 @@ from PIL import Image
 from selfsight.images.worlds.ask import ask, draft_any, families_for
 from selfsight.images.worlds.draw import draw
 from selfsight.images.worlds.grammar import COLOURS, MARKS, SHAPES, SIZES, Described, Query, say
-from selfsight.images.worlds.scene import Chart, Picture, Scene
+from selfsight.images.worlds.scene import Chart, Picture, Scene, sample_chart, sample_scene
 from selfsight.images.worlds.source import picture_rng, sample_picture
 from selfsight.images.worlds.truth import answer as true_answer
 from selfsight.language.prompts import get_pack
@@ -26,7 +27,9 @@ PACK = get_pack("compact")
 
 @dataclass(frozen=True)
 class Authors:
-    """Shares of the mixture. `careless`: share of answers without working; `guessing`: of those, guesses."""
+    """Shares of the mixture. `careless`: share of answers and verdicts without working; `guessing`: of those, guesses;
+    `careless_questions`: share of questions by somebody who did not check that there is one answer.
+    """
 
     careless: float
     guessing: float = 0.5
@@ -62,6 +65,8 @@ def page(index: int, *, seed: int, authors: Authors, segments: int = 8, size: in
     if segments == 1:
         return Page(image, tuple(written))
     written.append(_question(picture, authors, rng))
+    if rng.random() < 0.5:
+        written.append(_question(picture, authors, rng))
     if rng.random() < 0.5:
         written.append(_judgement(picture, authors, rng))
     families = families_for(picture)
@@ -180,14 +185,45 @@ def _question(picture: Picture, authors: Authors, rng: np.random.Generator) -> S
 
 
 def _judgement(picture: Picture, authors: Authors, rng: np.random.Generator) -> Segment:
-    """Can this be answered from the image? Half of the questions were asked about another picture."""
-    other = picture if rng.random() < 0.5 else sample_picture("mixed", rng)
-    family = str(rng.choice(families_for(other)))
-    asked = ask(other, family, rng)
-    query = asked[0] if asked is not None else draft_any(rng, other, family)
-    if query is None:
-        return _judgement(picture, authors, rng)
-    verdict = "yes" if true_answer(query, picture).well_posed else "no"
-    if rng.random() < authors.careless * authors.guessing:
-        verdict = "yes"
-    return Segment(PACK.supervisor_user.replace("{question}", say(query, rng)), boxed(verdict))
+    """Can this be answered from the image? As often yes as no.
+
+    Those that cannot were asked about another picture, mostly one of the same kind, or about this one by somebody
+    who did not check.
+    """
+    wanted = rng.random() < 0.5
+    while True:
+        own, sure = rng.random() < (0.8 if wanted else 0.5), rng.random() < 0.5
+        other = picture if own else _other(picture, rng)
+        family = str(rng.choice(families_for(other)))
+        asked = ask(other, family, rng) if sure else None
+        query = asked[0] if asked is not None else draft_any(rng, other, family)
+        if query is not None and true_answer(query, picture).well_posed == wanted:
+            break
+    verdict = "yes" if wanted else "no"
+    if rng.random() >= authors.careless:
+        completion = f"{inspection(query, picture)} {boxed(verdict)}"
+    else:
+        completion = boxed("yes" if rng.random() < authors.guessing else verdict)
+    return Segment(PACK.supervisor_user.replace("{question}", say(query, rng)), completion)
+
+
+def _other(picture: Picture, rng: np.random.Generator) -> Picture:
+    if rng.random() < 0.2:
+        return sample_picture("mixed", rng)
+    return sample_chart(rng, picture.kind) if isinstance(picture, Chart) else sample_scene(rng)
+
+
+def inspection(query: Query, picture: Picture) -> str:
+    """What a careful author notes before saying whether a question can be answered: that which it asks about."""
+    if not isinstance(picture, Chart):
+        if query.a is None:
+            return "no chart."
+        noted = ", ".join(_noted(d, picture) for d in (query.a, query.b) if d is not None)
+        counts = (
+            f", so {_count(query.a, picture)} against {_count(query.b, picture)}" if query.kind == "difference" else ""
+        )
+        return f"{noted}{counts}."
+    if query.mark != MARKS[picture.kind]:
+        return f"a {picture.kind} chart."
+    shown = picture.colours if query.kind == "extreme" else query.colours
+    return ", ".join(f"{c} {'none' if picture.value(c) is None else picture.value(c)}" for c in shown) + "."

@@ -42,8 +42,8 @@ def ask(picture: Picture, family: str, rng: np.random.Generator) -> tuple[Query,
 
 
 def draft_any(rng: np.random.Generator, picture: Picture, family: str) -> Query | None:
-    """A query that need not be well-posed: what a careless author asks."""
-    return _draft(picture, family, rng, "yes" if rng.random() < 0.5 else "no")
+    """A query that need not be well-posed: what an author asks who did not check that there is just one."""
+    return _draft(picture, family, rng, "yes" if rng.random() < 0.5 else "no", sure=False)
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
@@ -70,23 +70,28 @@ def _pair(rng: np.random.Generator, scene: Scene) -> tuple[Described, Described]
     return (a, b) if same_kind and not overlap(a, b) else None
 
 
-def _referent(rng: np.random.Generator, scene: Scene, without: str | None = None) -> Described | None:
-    """A description that fits exactly one thing, as short as a draw allows."""
+def _referent(rng: np.random.Generator, scene: Scene, sure: bool, without: str | None = None) -> Described | None:
+    """A description of one thing, and if `sure` one that fits nothing else; often fuller than it need be.
+
+    `without` is the attribute that the question asks for. People name colour and shape when either would do
+    (Pechmann 1989), and whoever is not sure of the rest of the picture had better.
+    """
     thing = scene.things[int(rng.integers(len(scene.things)))]
     options = [
-        Described(colour=thing.colour), Described(shape=thing.shape),
-        Described(colour=thing.colour, shape=thing.shape), Described(thing.size, thing.colour, thing.shape),
+        Described(colour=thing.colour, shape=thing.shape), Described(thing.size, thing.colour),
+        Described(thing.size, None, thing.shape), Described(colour=thing.colour), Described(shape=thing.shape),
+        Described(thing.size, thing.colour, thing.shape),
     ]  # fmt: skip
     if without is not None:
         options = [o for o in options if getattr(o, without) is None]
-    order = rng.permutation(len(options)) if rng.random() < 0.3 else range(len(options))
+    order = rng.permutation(len(options)) if rng.random() < 0.4 else range(len(options))
     for i in order:
-        if sum(map(options[i].matches, scene.things)) == 1:
+        if not sure or sum(map(options[i].matches, scene.things)) == 1:
             return options[i]
     return None
 
 
-def _draft(picture: Picture, family: str, rng: np.random.Generator, wanted: str) -> Query | None:
+def _draft(picture: Picture, family: str, rng: np.random.Generator, wanted: str, sure: bool = True) -> Query | None:
     if isinstance(picture, Chart):
         return _draft_chart(picture, family, rng)
     if family == "existence":
@@ -104,12 +109,12 @@ def _draft(picture: Picture, family: str, rng: np.random.Generator, wanted: str)
         )  # fmt: skip
     if family == "attribute":
         word = _pick(rng, ("colour", "shape", "colour", "shape", "size"))
-        referent = _referent(rng, picture, without=word)
+        referent = _referent(rng, picture, sure, without=word)
         return None if referent is None else Query("attribute", referent, word=word)
     if family == "counting":
         return Query("count", _group(rng, picture if rng.random() < 0.9 else None))
     if family == "relation":
-        a, b = _referent(rng, picture), _referent(rng, picture)
+        a, b = _referent(rng, picture, sure), _referent(rng, picture, sure)
         return Query("relation", a, b, _pick(rng, DIRECTIONS)) if a and b and a != b else None
     pair = _pair(rng, picture)
     if pair is None:

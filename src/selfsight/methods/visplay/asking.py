@@ -100,17 +100,24 @@ def _answers(
     }
 
 
-def supervise(roles: Roles, config: EvolveConfig, questions: Sequence[Question], place: Place) -> dict[str, bool]:
-    """Whether the reasoner itself says that a question can be answered; an unreadable verdict is a no."""
+def supervise(roles: Roles, config: EvolveConfig, questions: Sequence[Question], place: Place) -> dict[str, float]:
+    """How often the reasoner itself says that a question can be answered, of `num_votes` times; an unreadable verdict
+    is not a yes.
+    """
     requests = [
         SampleRequest(
-            q.id, roles.pack.supervisor(roles.shown(q.image), q.text), 1, place.seed(config.seed, "supervisor", q.id)
+            q.id,
+            roles.pack.supervisor(roles.shown(q.image), q.text),
+            config.visplay.num_votes,
+            place.seed(config.seed, "supervisor", q.id),
         )
         for q in questions
     ]
-    greedy = Sampling(greedy=True, max_completion_length=config.visplay.max_answer_length)
-    verdicts = roles.reasoner.sample(requests, greedy) if requests else {}
-    return {id: roles.pack.read_verdict(rollouts[0].text) is True for id, rollouts in verdicts.items()}
+    verdicts = roles.reasoner.sample(requests, answer_sampling(config)) if requests else {}
+    return {
+        id: sum(roles.pack.read_verdict(rollout.text) is True for rollout in rollouts) / len(rollouts)
+        for id, rollouts in verdicts.items()
+    }
 
 
 def plausibility(roles: Roles, proposed: Sequence[tuple[Question, Rollout]]) -> dict[str, float]:

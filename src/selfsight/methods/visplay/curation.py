@@ -80,7 +80,7 @@ def ask_candidates(
     through = g.curate([candidate(a) for a in asked], cheap).kept_ids
     left = [a.question for a in asked if a.question.id in through]
     blind = vote_blind(roles, config, left, place) if gates.blind else {}
-    judged = supervise(roles, config, left, place) if gates.supervisor else {}
+    judged = supervise(roles, config, left, place) if gates.supervisor is not None else {}
     return [
         Asked(
             a.question, a.votes, a.answers, a.min_logprob,

@@ -26,8 +26,8 @@ class Candidate:
     """A question of the pool and what is known about it.
 
     `min_logprob` is the log-probability of the question's least likely token under the base questioner;
-    `blind` is the vote without the image; `supervisor` is the reasoner's own verdict on answerability (None:
-    not asked, or no clear answer); `invalid_reason` is the parser's.
+    `blind` is the vote without the image; `supervisor` is the share of the reasoner's own verdicts that
+    say that the image answers the question (None: not asked); `invalid_reason` is the parser's.
     """
 
     question_id: str
@@ -37,7 +37,7 @@ class Candidate:
     votes: Votes | None
     min_logprob: float | None = None
     blind: Votes | None = None
-    supervisor: bool | None = None
+    supervisor: float | None = None
     invalid_reason: str = ""
 
 
@@ -267,13 +267,23 @@ class BlindGate:
 
 @dataclass(frozen=True)
 class SupervisorGate:
-    """The reasoner said that the image answers the question; no clear answer is not a yes."""
+    """The reasoner said at least this often that the image answers the question; no clear verdict is not a yes.
 
+    A share, because one verdict says little: greedily the starter says yes to nearly everything.
+    """
+
+    floor: float = 0.5
     name: str = "supervisor"
 
     def rejects(self, pool: Sequence[Candidate]) -> Mapping[str, str]:
-        reasons = {True: "", False: "judged unanswerable from the image", None: "no clear verdict"}
-        return _each(pool, lambda c: reasons[c.supervisor])
+        def reason(candidate: Candidate) -> str:
+            if candidate.supervisor is None:
+                raise ValueError(f"question {candidate.question_id!r} carries no verdicts for {self.name}")
+            if candidate.supervisor >= self.floor:
+                return ""
+            return f"{candidate.supervisor:.0%} of the verdicts say that the image answers it, below {self.floor:.0%}"
+
+        return _each(pool, reason)
 
 
 @dataclass(frozen=True)
@@ -369,8 +379,8 @@ def chain(settings: GateSettings, memory: NoveltyMemory, seed: int) -> tuple[Gat
         chosen.append(NoveltyGate(memory, settings.novelty))
     if settings.blind:
         chosen.append(BlindGate())
-    if settings.supervisor:
-        chosen.append(SupervisorGate())
+    if settings.supervisor is not None:
+        chosen.append(SupervisorGate(settings.supervisor))
     if settings.max_answer_share is not None or settings.max_family_share is not None:
         chosen.append(BalanceGate(settings.max_answer_share or 1.0, settings.max_family_share or 1.0, seed=seed))
     return tuple(chosen)

@@ -29,7 +29,7 @@ class Asked:
     answers: tuple[str, ...]
     min_logprob: float | None = None
     blind: Votes | None = None
-    supervisor: bool | None = None
+    supervisor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ QUESTIONS = pa.schema(
         pa.field("confidence", pa.float64()),
         pa.field("label", pa.string()),
         pa.field("min_logprob", pa.float64()),
-        pa.field("supervisor", pa.bool_()),
+        pa.field("supervisor", pa.float64()),
         pa.field("cluster", pa.int64()),
         pa.field("r_unc", pa.float64()),
         pa.field("r_div", pa.float64()),
@@ -180,7 +180,7 @@ def asked_from_rows(questions: list[dict[str, object]], votes: list[dict[str, ob
         asked.append(
             Asked(
                 question, *tally(id, "vote"), None if lowest is None else float(str(lowest)), tally(id, "blind")[0],
-                None if supervisor is None else bool(supervisor),
+                None if supervisor is None else float(str(supervisor)),
             )
         )  # fmt: skip
     return asked
