@@ -219,9 +219,11 @@ def test_an_interrupt_outside_the_loop_exits_130(loop: types.SimpleNamespace, mo
 def test_eval_measures_with_the_given_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 
-    def evaluate_model(model: str, *, questions: int, seed: int) -> dict[str, Any]:
-        asked.update(model=model, questions=questions, seed=seed)
-        return {"model": model, "heldout": heldout(0.5) | {"n": questions}}
+    def evaluate_model(model: str, **options: Any) -> dict[str, Any]:
+        asked.clear()
+        asked.update(options, model=model)
+        about = {"world": options["world"], "picture_size": options["picture_size"] or 112}
+        return {"model": model, **about, "heldout": heldout(0.5) | {"n": options["questions"]}}
 
     fake = types.ModuleType("heldout")
     monkeypatch.setattr(fake, "evaluate_model", evaluate_model, raising=False)
@@ -229,8 +231,13 @@ def test_eval_measures_with_the_given_questions(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(selfsight.evaluate, "heldout", fake, raising=False)
     result = invoke(app, ["eval", "./mine", "--questions", "50", "--seed", "4"])
     assert result.exit_code == 0, result.output
-    assert asked == {"model": "./mine", "questions": 50, "seed": 4}
-    assert "50 held-out questions" in result.stdout
+    assert asked == {"model": "./mine", "questions": 50, "seed": 4, "world": "mixed", "picture_size": None}
+    assert "50 held-out questions, world mixed, 112 pixels a side" in result.stdout
+    result = invoke(app, ["eval", "./mine", "--world", "charts", "--picture-size", "224"])
+    assert (asked["world"], asked["picture_size"], asked["questions"]) == ("charts", 224, 600)
+    assert "world charts, 224 pixels a side" in result.stdout
+    for wrong in (["--world", "photos"], ["--picture-size", "10"]):
+        assert invoke(app, ["eval", "./mine", *wrong]).exit_code == 2
     assert json.loads(invoke(app, ["eval", "./mine", "--json"]).stdout)["heldout"]["accuracy"] == 0.5
 
 
@@ -374,6 +381,15 @@ def test_a_control_run_is_called_one() -> None:
     assert "control run" not in shown(data)
     data["controls"] |= {"reward": "random"}
     assert "A control run, not the method: reward=random" in shown(data)
+
+
+def test_images_that_were_left_out_are_counted() -> None:
+    data = summary(0.47, 0.6)
+    assert "left out" not in shown(data)
+    assert "left out" not in shown(data | {"images": {"quarantined": []}})
+    bad = [{"path": "a.png", "reason": "a.png: is empty"}] * 3
+    text = shown(data | {"images": {"quarantined": bad}})
+    assert "Image files left out: 3, named in the run's quarantine.jsonl" in text
 
 
 def test_what_was_not_measured_is_a_dash() -> None:

@@ -265,7 +265,13 @@ def test_values_mean_what_they_look_like(text: str, value: object) -> None:
 
 def test_the_hash_follows_results_and_not_bookkeeping() -> None:
     base = config_hash(load_config("visplay-starter"))
-    for override in ("output_dir=elsewhere", "run_name=x", "save_total_limit=5", "report_to=[none]"):
+    for override in (
+        "output_dir=elsewhere",
+        "run_name=x",
+        "save_total_limit=5",
+        "report_to=[none]",
+        "max_bad_fraction=0.5",
+    ):
         assert config_hash(load_config("visplay-starter", [override])) == base
     changed = ("seed=1", "visplay.gates.blind=true", "evaluation.questions=10", "lora.r=8", "threads=1")
     hashes = {config_hash(load_config("visplay-starter", [override])) for override in changed}

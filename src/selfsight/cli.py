@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 starter_app = typer.Typer(help="The starter VLM: its card, and how to build it again.", no_args_is_help=True)
 app.add_typer(starter_app, name="starter")
 
+World = Literal["mixed", "scenes", "charts"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -80,6 +81,13 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")],
     questions: Annotated[int, typer.Option(min=1, help="Held-out questions.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out set.")] = 0,
+    world: Annotated[World, typer.Option(help="What the pictures show.")] = "mixed",
+    picture_size: Annotated[
+        int | None,
+        typer.Option(
+            min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out worlds, with exact answers."""
@@ -87,7 +95,7 @@ def evaluate(
         from selfsight.evaluate.heldout import evaluate_model
         from selfsight.report import render_evaluation
 
-        result = evaluate_model(model, questions=questions, seed=seed)
+        result = evaluate_model(model, questions=questions, seed=seed, world=world, picture_size=picture_size)
         if as_json:
             print(_json(result), end="")
         else:

@@ -214,6 +214,16 @@ class EvaluationSettings(Settings):
     )
     num_samples: int = Field(default=8, ge=2, description="answers per question for sampled and majority accuracy")
     seed: int = Field(default=0, ge=0, description="which held-out set; keep it to compare runs")
+    world: Literal["mixed", "scenes", "charts"] = Field(
+        default="mixed", description="what the held-out pictures show; mixed: two scenes for each chart"
+    )
+    picture_size: int | None = Field(
+        default=None,
+        ge=56,
+        le=2048,
+        description="side of the held-out pictures in pixels; null: 112 for a model with the compact prompt pack "
+        "(the starter), 448 for others",
+    )
     batch_size: Count = Field(default=32, description="questions answered at once")
     audit: bool = Field(
         default=True, description="measure pseudo-labels and questions against exact truth (worlds only)"
@@ -231,6 +241,11 @@ class EvolveConfig(Settings):
     images: Text = Field(
         default="worlds",
         description="worlds, worlds:scenes, worlds:charts, a folder, or a manifest (.jsonl, .parquet)",
+    )
+    max_bad_fraction: Fraction = Field(
+        default=0.01,
+        description="share of image files that may be unreadable; the run leaves them out, and stops above it "
+        "(three are forgiven, unless it is 0)",
     )
     output_dir: Text = Field(default="runs", description="folder that holds the runs")
     run_name: FolderName | None = Field(
@@ -321,8 +336,10 @@ def describe(config: EvolveConfig) -> str:
     return "".join(lines)
 
 
-# Where a run is written and how much of it is kept does not change what it computes.
-_BOOKKEEPING = {"recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to"}
+# Where a run is written, how much of it is kept and when it gives up does not change what it computes.
+_BOOKKEEPING = {
+    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction",
+}  # fmt: skip
 
 
 def config_hash(config: EvolveConfig) -> str:

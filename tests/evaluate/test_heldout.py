@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from selfsight.errors import SelfsightError
+from selfsight.evaluate import heldout as heldout_module
 from selfsight.evaluate.heldout import (
+    PICTURE_SIZES,
     Answered,
     HeldOutQuestion,
     answer_questions,
@@ -28,8 +32,9 @@ from selfsight.evaluate.heldout import (
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.grammar import CHART_FAMILIES, FAMILIES, SCENE_FAMILIES
 from selfsight.images.worlds.truth import scene_of, truth
-from selfsight.language.prompts import get_pack
+from selfsight.language.prompts import PACKS, get_pack
 from selfsight.policy import Rollout, SampleRequest, Sampling
+from selfsight.policy.processor import PromptEncoder
 from tiny_models import build_qwen2_5_vl
 
 COMPACT, FULL = get_pack("compact"), get_pack("full")
@@ -331,6 +336,51 @@ def test_a_model_folder_is_measured_in_the_pack_it_was_taught(tmp_path: Path) ->
     (folder / "config.json").write_text(json.dumps(config | {"selfsight_prompt_pack": "compact"}))
     again = evaluate_model(str(folder), questions=9, seed=1, num_samples=2, batch_size=4, max_completion_length=3)
     assert again["prompt_pack"] == "compact"
+
+
+def test_pictures_have_the_size_of_the_pack_unless_another_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The starter's default is what it always was: 112 pixels of the mixed world."""
+    shown: list[tuple[int, int]] = []
+    encode = PromptEncoder._call_processor
+
+    def watched(self: PromptEncoder, text: str, image: Image.Image) -> Any:
+        shown.append(image.size)
+        return encode(self, text, image)
+
+    monkeypatch.setattr(PromptEncoder, "_call_processor", watched)
+    asked: list[list[HeldOutQuestion]] = []
+    draw = heldout_module.heldout_questions
+
+    def drawn(*arguments: Any, **options: Any) -> list[HeldOutQuestion]:
+        asked.append(draw(*arguments, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(heldout_module, "heldout_questions", drawn)
+    budget: dict[str, Any] = {"questions": 9, "seed": 1, "num_samples": 2, "batch_size": 9, "max_completion_length": 2}
+    compact, full = build_qwen2_5_vl(tmp_path / "compact"), build_qwen2_5_vl(tmp_path / "full")
+    config = json.loads((compact / "config.json").read_text())
+    (compact / "config.json").write_text(json.dumps(config | {"selfsight_prompt_pack": "compact"}))
+
+    result = evaluate_model(str(compact), **budget)
+    assert (result["world"], result["picture_size"]) == ("mixed", 112)
+    assert asked[-1] == draw(9, seed=1, size=112, world="mixed", split="heldout") == draw(9, seed=1)
+    assert set(shown) == {(112, 112)}
+    shown.clear()
+    assert evaluate_model(str(full), **budget)["picture_size"] == 448
+    assert set(shown) == {(448, 448)}
+    # The same questions about the same scenes, drawn larger.
+    assert [(q.id, q.question, q.key) for q in asked[0]] == [(q.id, q.question, q.key) for q in asked[1]]
+    shown.clear()
+    result = evaluate_model(str(full), **budget, world="charts", picture_size=84)
+    assert (result["world"], result["picture_size"]) == ("charts", 84)
+    assert set(shown) == {(84, 84)}
+    assert {q.family for q in asked[-1]} == set(CHART_FAMILIES)
+
+
+def test_every_pack_has_a_picture_size() -> None:
+    assert set(PICTURE_SIZES) == set(PACKS)
 
 
 def test_a_tied_majority_is_credited_as_a_random_pick_among_the_tied() -> None:

@@ -23,6 +23,7 @@ class Numbers:
 
     def __init__(self, count: int | None) -> None:
         self._count = count
+        self.damaged: set[str] = set()
 
     def describe(self) -> dict[str, object]:
         return {"source": self.name, "images": self._count}
@@ -33,6 +34,9 @@ class Numbers:
     def take(self, start: int, count: int) -> list[ImageRef]:
         end = start + count if self._count is None else min(start + count, self._count)
         return [ImageRef(f"n-{index}", f"numbers:{index}") for index in range(start, end)]
+
+    def usable(self, ref: ImageRef) -> bool:
+        return ref.id not in self.damaged
 
     def open(self, ref: ImageRef) -> Image.Image:
         shade = int(ref.id[2:]) % 256
@@ -65,6 +69,28 @@ def test_pairs_depend_on_the_seed_and_not_on_what_was_asked_before() -> None:
     assert fresh.partner(ref) == used.partner(ref)
     pairs = [[ShuffledImages(Numbers(None), seed).partner(r) for r in Numbers(9).take(0, 9)] for seed in (5, 6)]
     assert pairs[0] != pairs[1]
+
+
+@pytest.mark.parametrize("count", [2, BLOCK, BLOCK + 2, None])
+def test_damaged_images_are_passed_over_and_the_others_still_meet_one_another_once(count: int | None) -> None:
+    source = Numbers(count)
+    whole = ShuffledImages(Numbers(count), seed=5)
+    refs = source.take(0, 2 * BLOCK if count is None else count)
+    if count != 2:
+        source.damaged = {"n-3", "n-4", "n-17", "n-40"}
+    good = [ref for ref in refs if ref.id not in source.damaged]
+    partners = [ShuffledImages(source, seed=5).partner(ref).id for ref in good]
+    assert all(partner != ref.id for partner, ref in zip(partners, good, strict=True))
+    assert sorted(partners) == sorted(ref.id for ref in good)
+    unmoved = sum(whole.partner(ref).id == partner for ref, partner in zip(good, partners, strict=True))
+    assert unmoved >= len(good) - len(source.damaged)
+
+
+def test_an_image_without_a_usable_partner_is_an_error_that_names_it() -> None:
+    source = Numbers(3)
+    source.damaged = {"n-0", "n-2"}
+    with pytest.raises(ImageError, match="numbers:1: no other image of its block of 3"):
+        ShuffledImages(source, seed=5).partner(source.take(1, 1)[0])
 
 
 def test_a_reference_of_another_source_has_no_partner() -> None:

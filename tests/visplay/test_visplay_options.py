@@ -402,6 +402,9 @@ class Numbered:
         stop = start + count if self.total is None else min(start + count, self.total)
         return [ImageRef(f"i-{number}", "") for number in range(start, stop)]
 
+    def usable(self, ref: ImageRef) -> bool:
+        return True
+
 
 def stream(total: int | None, *overrides: str) -> ImageStream:
     source: Any = Numbered(total)

@@ -226,6 +226,8 @@ def test_a_longer_run_goes_on_from_a_finished_one(speaker: Path, straight: Witne
         "visplay.questioner_steps=0",
         "evaluation.questions=12",
         "evaluation.seed=1",
+        "evaluation.world=charts",
+        "evaluation.picture_size=56",
     ],
 )
 def test_a_change_that_would_make_nonsense_of_the_run_is_refused(speaker: Path, half_done: Path, change: str) -> None:

@@ -148,3 +148,11 @@ def test_a_source_that_cannot_exist_is_refused() -> None:
         WorldSource(seed=0, split="test")
     with pytest.raises(SelfsightError, match="0 or more, not -1"):
         WorldSource(seed=-1)
+
+
+def test_a_reference_can_be_drawn_in_its_own_size_by_any_source() -> None:
+    (large,) = WorldSource("mixed", seed=3, size=224, split="heldout").take(4, 1)
+    assert WorldSource.open_any(large).size == (224, 224)
+    assert WorldSource.open_any(large).tobytes() == WorldSource("mixed", seed=3, size=224).open(large).tobytes()
+    with pytest.raises(SelfsightError, match="states no size"):
+        WorldSource.open_any(ImageRef(large.id, "elsewhere"))

@@ -1,11 +1,15 @@
 """What folders and manifests have in common: a fixed list of image files, checked, in a seeded order.
 
-All files are checked by header when the source is made (see `safe.check_image`), so that a bad file is
-known before a run starts: it is put into quarantine, counted and named, and never replaced by another
-picture.
+All files are checked by header when the source is made (see `safe.check_image`), so that most bad files are
+known before a run starts. Damage inside the pixels shows only when they are decoded, which is too slow for a
+whole folder in advance; `usable` decodes one image, and whoever takes images asks it first. Either way a bad
+file is put into quarantine, counted and named, stays there, and is never replaced by another picture: its
+place in the stream is empty. Were the images behind it to move up, which images a step sees would depend on
+what had been found before it.
 
-The order is that of a keyed hash of each file's name. It is a shuffle by seed, and taking one file away or
-adding one leaves the order of the others as it was, which matters when a run is resumed.
+The order is that of a keyed hash of each file's name: a shuffle by seed. A place in it belongs to one file for
+the whole of a run, whatever happens to the folder meanwhile: `listing` is what a run writes down, and with
+`go_on` a resumed run takes it over.
 
 The same content under two names is one image: the copies are dropped and counted. Only files of equal size
 can be equal, so only those are read in full at the start; the others are hashed when they are taken.
@@ -13,8 +17,8 @@ can be equal, so only those are read in full at the start; the others are hashed
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +30,9 @@ from selfsight.images.source import ImageRef
 
 ALWAYS_FORGIVEN: Final = 3
 _NAMED_IN_ERROR: Final = 5
+# Decoded images kept between the check and their use, by both roles. A slice of a run that does not fit is decoded
+# once more, about 0.1 s for a photograph of 12 million pixels: little beside the questions asked about it.
+_KEPT_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,19 @@ class FileSource:
         self.limits = limits
         self.max_bad_fraction = max_bad_fraction
         self.quarantined: list[BadImage] = list(refused)
+        self.on_bad: Callable[[BadImage], None] | None = None  # told of each file that `take` or `usable` finds bad
         self.duplicates = 0
         self._known_ids: dict[Path, str] = {}
+        self._sound: set[str] = set()
+        self._kept: OrderedDict[str, Image.Image] = OrderedDict()
+        self._kept_bytes = 0
         ordered = sorted(candidates, key=lambda candidate: (_order_key(seed, candidate.name), candidate.name))
         self._files = self._without_copies(self._without_bad(ordered))
+        self._index()
+
+    def _index(self) -> None:
+        self._places = {str(candidate.path): place for place, candidate in enumerate(self._files)}
+        self._bad = {image.path for image in self.quarantined}
 
     def _without_bad(self, ordered: list[Candidate]) -> list[tuple[Candidate, int]]:
         total = len(ordered) + len(self.quarantined)
@@ -92,15 +108,18 @@ class FileSource:
                 good.append((candidate, check_image(candidate.path, self.limits)))
             except ImageError as error:
                 self.quarantined.append(BadImage(str(candidate.path), error.message))
-        bad, allowed = len(self.quarantined), allowed_bad(total, self.max_bad_fraction)
-        if bad > allowed:
-            listed = "".join(f"\n  {image.reason}" for image in self.quarantined[:_NAMED_IN_ERROR])
-            more = f"\n  and {bad - _NAMED_IN_ERROR} more" if bad > _NAMED_IN_ERROR else ""
-            raise ImageError(
-                f"{self.root}: {bad} of {total} images cannot be used, {allowed} are allowed:{listed}{more}",
-                hint=f"mend or remove them, or raise max_bad_fraction (now {self.max_bad_fraction:g})",
-            )
+        self._refuse(self.quarantined, total, allowed_bad(total, self.max_bad_fraction))
         return good
+
+    def _refuse(self, bad: Sequence[BadImage], total: int, allowed: int) -> None:
+        if len(bad) <= allowed:
+            return
+        listed = "".join(f"\n  {image.reason}" for image in bad[:_NAMED_IN_ERROR])
+        more = f"\n  and {len(bad) - _NAMED_IN_ERROR} more" if len(bad) > _NAMED_IN_ERROR else ""
+        raise ImageError(
+            f"{self.root}: {len(bad)} of {total} images cannot be used, {allowed} are allowed:{listed}{more}",
+            hint=f"mend or remove them, or raise max_bad_fraction (now {self.max_bad_fraction:g})",
+        )
 
     def _without_copies(self, good: list[tuple[Candidate, int]]) -> list[Candidate]:
         sharing: dict[int, int] = defaultdict(int)
@@ -140,25 +159,102 @@ class FileSource:
         return len(self._files)
 
     def take(self, start: int, count: int) -> list[ImageRef]:
-        """References `start` to `start + count`; fewer only at the end of the files."""
+        """References `start` to `start + count`; fewer at the end of the files and where one is in quarantine.
+
+        A file that cannot be read any more goes there now. Its pixels are not looked at: see `usable`.
+        """
         if start < 0 or count < 0:
             raise ValueError(f"take({start}, {count}): both must be 0 or more")
-        return [self._reference(candidate) for candidate in self._files[start : start + count]]
+        found = [self._reference(candidate) for candidate in self._files[start : start + count]]
+        return [ref for ref in found if ref is not None]
 
-    def _reference(self, candidate: Candidate) -> ImageRef:
+    def _reference(self, candidate: Candidate) -> ImageRef | None:
+        origin = str(candidate.path)
+        if origin in self._bad:
+            return None
         if candidate.id is not None:
-            return ImageRef(candidate.id, str(candidate.path))
+            return ImageRef(candidate.id, origin)
         if candidate.path not in self._known_ids:
-            data = read_image_bytes(candidate.path, self.limits)
-            self._known_ids[candidate.path] = content_id(data)
-        return ImageRef(self._known_ids[candidate.path], str(candidate.path))
+            try:
+                self._known_ids[candidate.path] = content_id(self._read(candidate.path))
+            except ImageError as error:
+                self._put_aside(BadImage(origin, error.message))
+                return None
+        return ImageRef(self._known_ids[candidate.path], origin)
+
+    def usable(self, ref: ImageRef) -> bool:
+        """Whether the pixels of a reference can be decoded; if not, its file is in quarantine from now on.
+
+        What was decoded here is kept for `open`, as far as it fits.
+        """
+        if ref.origin in self._bad:
+            return False
+        if ref.id in self._sound:
+            return True
+        try:
+            self._keep(ref.id, self._decode(ref))
+        except ImageError as error:
+            self._put_aside(BadImage(ref.origin, error.message))
+            return False
+        self._sound.add(ref.id)
+        return True
 
     def open(self, ref: ImageRef) -> Image.Image:
         """The pixels of a reference; an error if the file has changed, left the root or cannot be decoded."""
-        path = Path(ref.origin)
+        kept = self._kept.get(ref.id)
+        return self._decode(ref) if kept is None else kept
+
+    def refuse_too_many(self, reached: int) -> None:
+        """Raises when more than `max_bad_fraction` of the first `reached` places are empty, or of all files.
+
+        Three are always forgiven, see `allowed_bad`; not less than half here, since a first step may hold one image
+        and that one be bad. What lies behind `reached` does not count even when it is known: a run that was thrown
+        back to an earlier step must judge as it did when it first was there.
+        """
+        size = len(self._files)
+        before = [bad for bad in self.quarantined if self._places.get(bad.path, size) < reached]
+        if self.max_bad_fraction > 0:
+            self._refuse(before, reached, max(ALWAYS_FORGIVEN, int(self.max_bad_fraction * reached)))
+        never_listed = [bad for bad in self.quarantined if bad.path not in self._places]
+        total = size + len(never_listed)
+        self._refuse(never_listed + before, total, allowed_bad(total, self.max_bad_fraction))
+
+    def listing(self) -> list[tuple[str, str | None]]:
+        """Name, and id if a manifest gave one, of the file at each place: what a run must keep to go on."""
+        return [(candidate.name, candidate.id) for candidate in self._files]
+
+    def go_on(self, listing: Iterable[tuple[str, str | None]], quarantined: Iterable[BadImage] | None) -> None:
+        """Takes over list and quarantine of a run that has begun. Files that came later have no place in it.
+
+        Without a quarantine every file of the list gets a new chance, and those that never had a place stay as found.
+        """
+        self._files = [Candidate(name, self.root / name, id) for name, id in listing]
+        self._index()
+        if quarantined is None:
+            quarantined = [bad for bad in self.quarantined if bad.path not in self._places]
+        self.quarantined = list(quarantined)
+        self._index()
+
+    def _put_aside(self, bad: BadImage) -> None:
+        self.quarantined.append(bad)
+        self._bad.add(bad.path)
+        if self.on_bad is not None:
+            self.on_bad(bad)
+
+    def _keep(self, id: str, image: Image.Image) -> None:
+        self._kept[id] = image
+        self._kept_bytes += _nbytes(image)
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= _nbytes(self._kept.popitem(last=False)[1])
+
+    def _read(self, path: Path) -> bytes:
         if not resolve(path).is_relative_to(self.root):
             raise ImageError(f"{path}: lies outside {self.root}", hint="open only references of this source")
-        data = read_image_bytes(path, self.limits)
+        return read_image_bytes(path, self.limits)
+
+    def _decode(self, ref: ImageRef) -> Image.Image:
+        path = Path(ref.origin)
+        data = self._read(path)
         if ref.id.startswith("f-") and content_id(data) != ref.id:
             raise ImageError(
                 f"{path}: has changed since it was taken as {ref.id}",
@@ -173,6 +269,10 @@ def resolve(path: Path) -> Path:
         return Path(os.path.realpath(path))
     except ValueError as error:
         raise ImageError(f"{path}: cannot be resolved ({error})", hint="remove it from the images") from error
+
+
+def _nbytes(image: Image.Image) -> int:
+    return 4 * image.width * image.height  # Pillow pads RGB to four bytes
 
 
 def _order_key(seed: int, name: str) -> bytes:

@@ -2,7 +2,9 @@
 
 If a method still "improves" on such pairs, what it learned was format or priors, not sight. The pairing is
 a derangement (no image meets itself) inside blocks of 64 along the source's own order, so it depends on the
-seed only and works on endless streams. Sattolo's algorithm draws it: one random cycle per block.
+seed only and works on endless streams. Sattolo's algorithm draws it: one random cycle per block. An image
+that cannot be decoded is passed over, and who would have met it meets the next one of the cycle: a cycle
+without some of its members is still one, so no image meets itself and none is shown twice.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ class ShuffledImages:
         self.name = f"shuffled({source.name})"
         self._source = source
         self._seed = seed
-        self._refs: list[ImageRef] = []
+        self._refs: list[ImageRef | None] = []  # by place; None: in quarantine
         self._index_of: dict[str, int] = {}
 
     def describe(self) -> dict[str, object]:
@@ -40,6 +42,9 @@ class ShuffledImages:
     def take(self, start: int, count: int) -> list[ImageRef]:
         return self._source.take(start, count)
 
+    def usable(self, ref: ImageRef) -> bool:
+        return self._source.usable(ref)
+
     def open(self, ref: ImageRef) -> Image.Image:
         """The pixels of the partner of `ref`."""
         return self._source.open(self.partner(ref))
@@ -49,7 +54,17 @@ class ShuffledImages:
         index = self._find(ref)
         start, length = self._block_around(index)
         self._extend(start + length)
-        return self._refs[start + _cycle(self._seed, start, length)[index - start]]
+        cycle = _cycle(self._seed, start, length)
+        place = cycle[index - start]
+        while place != index - start:
+            partner = self._refs[start + place]
+            if partner is not None and self._source.usable(partner):
+                return partner
+            place = cycle[place]
+        raise ImageError(
+            f"{ref.origin}: no other image of its block of {length} can be shown in its place",
+            hint="mend the images in quarantine, or add more",
+        )
 
     def _block_around(self, index: int) -> tuple[int, int]:
         """Start and length of the block of `index`. A last block of one image would have no derangement, so
@@ -77,9 +92,12 @@ class ShuffledImages:
         return self._index_of[ref.id]
 
     def _extend(self, end: int) -> None:
-        for ref in self._source.take(len(self._refs), max(0, end - len(self._refs))):
-            self._index_of[ref.id] = len(self._refs)
-            self._refs.append(ref)
+        size = self._source.size()
+        for place in range(len(self._refs), end if size is None else min(end, size)):
+            found = self._source.take(place, 1)
+            if found:
+                self._index_of[found[0].id] = place
+            self._refs.append(found[0] if found else None)
 
 
 def _cycle(seed: int, start: int, length: int) -> list[int]:

@@ -29,7 +29,10 @@ class ImageSource(Protocol):
         """Number of images, or None when the stream is endless."""
 
     def take(self, start: int, count: int) -> list[ImageRef]:
-        """References `start` to `start + count`; fewer only when the stream is exhausted."""
+        """References `start` to `start + count`; fewer only at the stream's end or where one is in quarantine."""
+
+    def usable(self, ref: ImageRef) -> bool:
+        """Whether a reference can be opened. What cannot is in quarantine from then on, and is False ever after."""
 
     def open(self, ref: ImageRef) -> Image.Image:
         """The pixels of a reference, RGB, EXIF orientation applied."""

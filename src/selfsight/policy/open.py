@@ -37,11 +37,10 @@ def taught_pack(folder: Path) -> str:
 
 
 def read_image(source: ImageSource) -> Callable[[ImageRef], Image.Image]:
-    """Opens a run's own images, and pictures of worlds (held-out ones too) from their id alone."""
-    drawn = WorldSource(seed=0)
+    """Opens a run's own images, and pictures of worlds (held-out ones too) from their reference alone."""
 
     def open_ref(ref: ImageRef) -> Image.Image:
-        return drawn.open(ref) if ref.id.startswith("w-") else source.open(ref)
+        return WorldSource.open_any(ref) if ref.id.startswith("w-") else source.open(ref)
 
     return open_ref
 

@@ -33,6 +33,9 @@ def render_summary(summary: Summary, stream: TextIO) -> None:
         console.print(Text(f"A control run, not the method: {plain_text(', '.join(changed))}"))
     console.print(_before_and_after(base, final, delta))
     console.print(_rounds(summary["rounds"]))
+    left_out = summary.get("images", {}).get("quarantined", [])
+    if left_out:
+        console.print(Text(f"\nImage files left out: {len(left_out)}, named in the run's quarantine.jsonl."))
     console.print(Text(f"\n{verdict(summary)}"))
 
 
@@ -50,7 +53,10 @@ def render_evaluation(result: Summary, stream: TextIO) -> None:
     for family, accuracy in heldout.get("families", {}).items():
         shares = (_share(accuracy.get(name)) for name in ("greedy", "sampled", "majority"))
         table.add_row(plain_text(family), *shares)
-    console.print(Text(f"\n{plain_text(str(result['model']))}: {heldout['n']} held-out questions"))
+    about = f"{heldout['n']} held-out questions"
+    if "world" in result:
+        about += f", world {result['world']}, {result['picture_size']} pixels a side"
+    console.print(Text(f"\n{plain_text(str(result['model']))}: {about}"))
     console.print(table)
     console.print(Text(f"unreadable answers: {_share(heldout['format_failures'])} of the greedy ones"))
 

@@ -2,6 +2,7 @@
 
 config.yaml     the resolved configuration      journal.jsonl   one line per finished stage
 metrics.jsonl   one line per step               rounds/K/       questions, votes, pool, model folders
+images.parquet  image files of the run          quarantine.jsonl  image files left out, and why
 checkpoints/    what resuming needs             images/         content-addressed references
 summary.json    what the run showed             report.html     self-contained
 """
@@ -87,6 +88,10 @@ class RunDirectory:
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def quarantine_path(self) -> Path:
+        return self.path / "quarantine.jsonl"
 
     @property
     def rounds(self) -> Path:

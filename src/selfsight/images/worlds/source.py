@@ -19,6 +19,7 @@ WORLDS = ("scenes", "charts", "mixed")
 SPLITS = ("train", "heldout", "audit", "build")
 # No leading zeros, no other script's digits: a picture has one id.
 _ID = re.compile(rf"w-({'|'.join(WORLDS)})-({'|'.join(SPLITS)})-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)")
+_SIZE = re.compile(r"&size=([1-9][0-9]*)(?:&|$)")
 
 
 def picture_rng(world: str, split: str, seed: int, index: int) -> np.random.Generator:
@@ -79,9 +80,28 @@ class WorldSource:
             for i in range(start, start + count)
         ]
 
+    def usable(self, ref: ImageRef) -> bool:
+        """Always: a picture that is drawn cannot be damaged."""
+        return True
+
     def open(self, ref: ImageRef) -> Image.Image:
         """Draws the picture of a reference."""
-        world, split, seed, index = parse_world_id(ref.id)
-        rng = picture_rng(world, split, seed, index)
-        picture = sample_picture(world, rng)
-        return draw(picture, rng, self.pixels)
+        return _draw(ref, self.pixels)
+
+    @staticmethod
+    def open_any(ref: ImageRef) -> Image.Image:
+        """Draws the picture of a reference in the size that its origin states, whichever source made it."""
+        found = _SIZE.search(ref.origin)
+        if found is None:
+            raise SelfsightError(
+                f"the origin {ref.origin!r} of {ref.id} states no size",
+                hint="references to worlds are made by WorldSource.take",
+            )
+        return _draw(ref, int(found[1]))
+
+
+def _draw(ref: ImageRef, size: int) -> Image.Image:
+    world, split, seed, index = parse_world_id(ref.id)
+    rng = picture_rng(world, split, seed, index)
+    picture = sample_picture(world, rng)
+    return draw(picture, rng, size)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from selfsight.config import EvolveConfig
 from selfsight.evaluate.audit import audit_labels, audit_questions
 from selfsight.evaluate.heldout import (
+    PICTURE_SIZES,
     Answered,
     HeldOutQuestion,
     answer_questions,
@@ -23,6 +24,7 @@ from selfsight.evaluate.heldout import (
 from selfsight.evaluate.oracle import knows, verdict
 from selfsight.evaluate.statistics import paired_interval
 from selfsight.images.source import ImageRef
+from selfsight.language.prompts import PromptPack
 from selfsight.methods.visplay.records import POOL, QUESTIONS, VOTES
 from selfsight.methods.visplay.roles import Roles
 from selfsight.run import RunDirectory
@@ -58,7 +60,8 @@ class Measurer:
         """The round's entry for the summary and the files written (round 0 is the base model)."""
         folder = self.directory.round(round)
         settings = self.config.evaluation
-        questions = heldout_questions(settings.questions, seed=settings.seed)
+        size = picture_size(self.config, self.roles.pack)
+        questions = heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
         answered = self._answer(questions)
         table, entry_path = folder / "evaluation.parquet", folder / "round.json"
         write_table(table, as_records(answered), EVALUATION)
@@ -142,6 +145,11 @@ class Measurer:
             "base_sampled": sum(before) / len(before),
             "sampled_change": {"mean": change.mean, "ci95": [change.low, change.high]},
         }
+
+
+def picture_size(config: EvolveConfig, pack: PromptPack) -> int:
+    """Side in pixels of a run's held-out pictures."""
+    return config.evaluation.picture_size or PICTURE_SIZES[pack.name]
 
 
 def _image(row: dict[str, object]) -> ImageRef:

@@ -2,6 +2,8 @@
 
 questioner step   images -> questions -> votes -> rewards -> groups of questions   (VisPlay, section 3.2)
 reasoner step     pool questions -> answers -> 1[key = label] -> groups of answers (section 3.3)
+
+`learn_from` is what follows in both: the optimiser steps on those groups.
 """
 
 from collections import Counter
@@ -17,7 +19,7 @@ from selfsight.methods.visplay.asking import Place, answer_sampling, plausibilit
 from selfsight.methods.visplay.records import Asked, PoolItem, question_row
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards, random_answer_rewards
 from selfsight.methods.visplay.roles import Roles
-from selfsight.policy import Group, SampleRequest
+from selfsight.policy import Group, Policy, SampleRequest
 from selfsight.run.seeds import derive
 
 
@@ -36,8 +38,10 @@ def questioner_batch(
     """One batch of the questioner phase.
 
     With the gates `plausibility` and `novelty` a question they would reject counts as invalid here too and earns 0:
-    otherwise the questioner is paid for what curation throws away.
+    otherwise the questioner is paid for what curation throws away. A step whose images all turned out bad is empty.
     """
+    if not images:
+        return QuestionerBatch([], [], {"images": 0})
     gates, size = config.visplay.gates, config.grpo.num_generations
     proposed = propose(roles, config, images, size, place)
     valid = [pair for pairs in proposed.values() for pair in pairs if pair[0].valid]
@@ -79,6 +83,7 @@ def questioner_batch(
                 confidences.append(votes[question.id][0].confidence)
     families = Counter(family_of(q.text) for q, _ in valid)
     metrics: dict[str, object] = {
+        "images": len(images),
         "reward": float(np.mean(rewards_all)),
         "confidence": float(np.mean(confidences)) if confidences else 0.0,
         "valid": len(valid) / len(rewards_all),
@@ -99,6 +104,8 @@ class ReasonerBatch:
 
 def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem], place: Place) -> ReasonerBatch:
     """One batch of the reasoner phase: G answers to each question, rewarded by its label."""
+    if not items:
+        return ReasonerBatch([], {"questions": 0})
     size = config.grpo.num_generations
     requests = [
         SampleRequest(
@@ -122,6 +129,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         failures += [key is None for key in keys]
         lengths += [len(rollout.token_ids) for rollout in rollouts]
     metrics: dict[str, object] = {
+        "questions": len(items),
         "reward": float(np.mean([group.rewards.mean() for group in groups])),
         "confidence": float(np.mean([item.confidence for item in items])),
         "format_failures": float(np.mean(failures)),
@@ -129,3 +137,29 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         "sampled_tokens": int(sum(lengths)),
     }
     return ReasonerBatch(groups, metrics)
+
+
+def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
+    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
+    learned = policy.learn(groups)
+    mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
+    stepped = policy.step()
+    for _ in range(1, iterations):
+        learned = policy.learn(groups)
+        stepped = policy.step()
+    policy.publish()
+    return {
+        "loss": learned.loss,
+        "kl": learned.kl,
+        "kl_anchor": learned.kl_anchor,
+        "entropy": learned.entropy,
+        "clip_fraction": learned.clip_fraction,
+        "ratio_max": learned.ratio_max,
+        "mismatch_kl": mismatch_kl,
+        "zero_variance_groups": learned.zero_variance_groups,
+        "groups": learned.groups,
+        "grad_norm": stepped.grad_norm,
+        "learning_rate": stepped.learning_rate,
+        "skipped": stepped.skipped,
+        "tokens_per_second": learned.tokens_per_second,
+    }

@@ -24,6 +24,8 @@ FIXED = {
     "visplay.controls": "a control holds for a whole run",
     "evaluation.questions": "base and rounds are compared on the same questions",
     "evaluation.seed": "base and rounds are compared on the same questions",
+    "evaluation.world": "base and rounds are compared on the same questions",
+    "evaluation.picture_size": "base and rounds are compared on the same pictures",
 }
 
 

@@ -9,14 +9,15 @@ thread setting, ends with the very weights of an undisturbed run.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.images import ImageSource
+from selfsight.images import ImageError, ImageSource
 from selfsight.language.similarity import NoveltyMemory
 from selfsight.methods.visplay.asking import Place
 from selfsight.methods.visplay.curation import (
@@ -30,7 +31,8 @@ from selfsight.methods.visplay.curation import (
 )
 from selfsight.methods.visplay.measure import Measurer
 from selfsight.methods.visplay.parts import all_asked, part, remove_parts, save_model
-from selfsight.methods.visplay.phases import questioner_batch, reasoner_batch
+from selfsight.methods.visplay.phases import learn_from, questioner_batch, reasoner_batch
+from selfsight.methods.visplay.quarantine import Quarantine
 from selfsight.methods.visplay.records import (
     POOL,
     QUESTIONS,
@@ -73,7 +75,7 @@ def evolve(config: EvolveConfig, *, progress: Progress) -> dict[str, Any]:
     # What can be wrong with settings, images and model is found before the folder is made.
     check_free(path)
     timings = Timings()
-    source, roles = _open(config, progress)
+    source, roles = _open(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
         progress.note(f"run folder: {path}")
         return Run(directory, config, source, roles, progress, timings).drive()
@@ -85,13 +87,13 @@ def resume(path: Path, *, overrides: Sequence[str] = (), progress: Progress) -> 
         timings = Timings()
         config = load_config(directory.config_path, overrides)
         refuse_changes(load_config(directory.config_path), config)
-        source, roles = _open(config, progress)
+        source, roles = _open(config)
         return Run(directory, config, source, roles, progress, timings).drive()
 
 
-def _open(config: EvolveConfig, progress: Progress) -> tuple[ImageSource, Roles]:
+def _open(config: EvolveConfig) -> tuple[ImageSource, Roles]:
     labeller(config)  # refuses images without truth where truth is asked for
-    source = open_images(config, progress)
+    source = open_images(config)
     return source, open_roles(config, source)
 
 
@@ -109,7 +111,7 @@ class Run:
     ) -> None:
         self.directory, self.config, self.roles = directory, config, roles
         self.progress, self.timings = progress, timings
-        self.stream = ImageStream(source, config)
+        self.stream = ImageStream(source, config, roles.shown)
         self.stages = stages(config)
         self.labeller = labeller(config)
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
@@ -123,6 +125,7 @@ class Run:
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
+            Quarantine(directory, self.stream.source, self.progress.note) as quarantine,
         ):
             self.stop, self.journal, self.metrics = stop, journal, metrics
             self.base = self._weights_hash()
@@ -140,6 +143,7 @@ class Run:
                 start = time.perf_counter()
                 inputs = {"config": config_hash(config), "weights": self.weights}
                 outputs = getattr(self, f"_{stage.phase}")(stage, step)
+                inputs |= quarantine.inputs()  # as it is now: what the stage found bad, it did without
                 self.weights = self._weights_hash()
                 journal.record(stage.name, inputs=inputs, outputs=outputs, seconds=time.perf_counter() - start)
                 self.timings.lap(stage.phase)
@@ -151,7 +155,9 @@ class Run:
                 # Only now: until the checkpoint lay on the disk, a resumed stage would have needed them.
                 remove_parts(directory.round(stage.round))
                 self.timings.lap(stage.phase, "controller")
-            summary = build_summary(directory, config, stream=self.stream, weights=self.weights, timings=self.timings)
+            summary = build_summary(
+                directory, config, stream=self.stream, pack=self.roles.pack, weights=self.weights, timings=self.timings
+            )
             directory.write_summary(summary)
             return summary
 
@@ -179,7 +185,9 @@ class Run:
         for step in range(first, steps):
             self._stop_here(stage, step)
             place = Place(stage.round, "questioner", step)
-            batch = questioner_batch(roles, config, self.stream.for_step(stage.round, step), place, memory)
+            with self._saved_if_images_fail(stage, step):
+                images = self.stream.for_step(stage.round, step)
+            batch = questioner_batch(roles, config, images, place, memory)
             write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
             self._update(roles.questioner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
@@ -235,7 +243,8 @@ class Run:
         kind = candidates_hash(self.config, self.weights)  # those of other settings are not this run's
         rows_path, votes_path = part(folder, f"candidates-{kind}", piece), part(folder, f"votes-{kind}", piece)
         if not votes_path.exists():
-            images = self.stream.for_curation(stage.round, start, count)
+            with self._saved_if_images_fail(stage, 0):
+                images = self.stream.for_curation(stage.round, start, count)
             place = Place(stage.round, "curation", piece)
             asked = ask_candidates(self.roles, self.config, images, place, memory)
             write_table(rows_path, [question_row(a, phase="curation", step=piece) for a in asked], QUESTIONS)
@@ -259,7 +268,8 @@ class Run:
             roles.reasoner.begin_phase()
         for step in range(first, steps):
             self._stop_here(stage, step)
-            items = pool[step * size : (step + 1) * size]
+            # Usable once, at curation; a file may have been damaged since.
+            items = [item for item in pool[step * size : (step + 1) * size] if self.stream.source.usable(item.image)]
             batch = reasoner_batch(roles, config, items, Place(stage.round, "reasoner", step))
             self._update(roles.reasoner, batch.groups, stage, step, batch.metrics)
             self._save_sometimes(stage, step + 1, steps)
@@ -271,30 +281,10 @@ class Run:
     def _update(
         self, policy: Policy, groups: Sequence[Group], stage: Stage, step: int, measured: Mapping[str, object]
     ) -> None:
-        """Learns from a batch (`num_iterations` optimiser steps), publishes, logs."""
-        learned = policy.learn(groups)
-        mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
-        stepped = policy.step()
-        for _ in range(1, self.config.grpo.num_iterations):
-            learned = policy.learn(groups)
-            stepped = policy.step()
-        policy.publish()
+        """Learns from a batch, publishes, logs. A batch without groups is only logged."""
         line: dict[str, object] = {"stage": stage.name, "step": step, **measured}
-        line |= {
-            "loss": learned.loss,
-            "kl": learned.kl,
-            "kl_anchor": learned.kl_anchor,
-            "entropy": learned.entropy,
-            "clip_fraction": learned.clip_fraction,
-            "ratio_max": learned.ratio_max,
-            "mismatch_kl": mismatch_kl,
-            "zero_variance_groups": learned.zero_variance_groups,
-            "groups": learned.groups,
-            "grad_norm": stepped.grad_norm,
-            "learning_rate": stepped.learning_rate,
-            "skipped": stepped.skipped,
-            "tokens_per_second": learned.tokens_per_second,
-        }
+        if groups:
+            line |= learn_from(policy, groups, self.config.grpo.num_iterations)
         self._log(line)
         self.progress.step(line)
 
@@ -319,6 +309,18 @@ class Run:
             self.timings.lap(stage.phase)
             self._save(stage, step)
             raise Stopped(self.directory.path, self.stop.exit_code)
+
+    @contextmanager
+    def _saved_if_images_fail(self, stage: Stage, step: int) -> Iterator[None]:
+        """Too many bad images stop the run as a signal would: with a checkpoint."""
+        try:
+            yield
+        except ImageError as error:
+            self.timings.lap(stage.phase)
+            self._save(stage, step)
+            mended = "files that you mended are looked at anew once quarantine.jsonl in the run's folder is deleted"
+            again = f"everything is saved, and `selfsight resume {self.directory.path}` goes on"
+            raise ImageError(error.message, hint=f"{error.hint}; {mended}; {again}") from error
 
     # ---- checkpoints -----------------------------------------------------------------------------------
 

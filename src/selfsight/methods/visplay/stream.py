@@ -3,26 +3,27 @@
 Every round has its own slice of the stream, the questioner phase first, curation behind it, so images never
 repeat between rounds as long as the source lasts. A source that is too small starts again from its
 beginning; `repeats` says so, and the run's record keeps it.
+
+Every image is decoded when its slice is taken. One that cannot be leaves its place empty, and the step or piece has
+an image less: a substitute would have to come from another slice, and moving all later images up would make them
+depend on what was found before, which a resumed run would have to remember and could get wrong. Missing images
+cost little (at most `max_bad_fraction` of them), and curation makes up for them by further attempts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
 from selfsight.images import image_source
+from selfsight.images.files import FileSource
 from selfsight.images.source import ImageRef, ImageSource
-from selfsight.run import Progress, derive
+from selfsight.run import derive
 
 
-def open_images(config: EvolveConfig, progress: Progress) -> ImageSource:
-    """A run's images. Those that cannot be used are counted and named here, and listed in the summary."""
-    source = image_source(config.images, seed=derive(config.seed, "images"))
-    bad: Any = source.describe().get("quarantined", [])
-    if bad:
-        more = f"; and {len(bad) - 3} more, see summary.json" if len(bad) > 3 else ""
-        progress.note(f"images left out: {len(bad)} ({'; '.join(image['reason'] for image in bad[:3])}{more})")
-    return source
+def open_images(config: EvolveConfig) -> ImageSource:
+    """A run's images."""
+    return image_source(config.images, seed=derive(config.seed, "images"), max_bad_fraction=config.max_bad_fraction)
 
 
 def round_images(config: EvolveConfig) -> tuple[int, int]:
@@ -34,10 +35,11 @@ def round_images(config: EvolveConfig) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class ImageStream:
-    """The image source of a run, cut into slices."""
+    """The image source of a run, cut into slices. `shown` gives the image that the reasoner sees for another."""
 
     source: ImageSource
     config: EvolveConfig
+    shown: Callable[[ImageRef], ImageRef] | None = None
 
     @property
     def per_round(self) -> int:
@@ -62,9 +64,17 @@ class ImageStream:
     def _take(self, start: int, count: int) -> list[ImageRef]:
         size = self.source.size()
         if size is None:
-            return self.source.take(start, count)
-        if size < 1:
+            taken = self.source.take(start, count)
+        elif size < 1:
             raise SelfsightError(f"{self.source.name} holds no images", hint="give a folder with images")
+        else:
+            places = dict.fromkeys((start + i) % size for i in range(count))
+            taken = [ref for place in places for ref in self.source.take(place, 1)]
         # At most one copy of an image in a batch: groups are joined by image id.
-        places = dict.fromkeys((start + i) % size for i in range(count))
-        return [ref for place in places for ref in self.source.take(place, 1)]
+        usable = {ref.id: ref for ref in taken if self.source.usable(ref)}
+        if self.shown is not None:
+            for ref in usable.values():  # decodes what the reasoner will see, so that nothing is found bad halfway
+                self.shown(ref)
+        if isinstance(self.source, FileSource):
+            self.source.refuse_too_many(min(start + count, self.source.size() or 0))
+        return list(usable.values())
