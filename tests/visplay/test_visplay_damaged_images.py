@@ -21,7 +21,7 @@ from selfsight.run.hashing import hash_path
 # By `runs.BUDGET`: steps of 3 images at 0 and 3, curation from 6; round 2 begins at 24.
 SLICES = {1: ((0, 3), (3, 6)), 2: ((24, 27), (27, 30))}
 CURATION = {1: (6, 24), 2: (30, 48)}
-HALF = "max_bad_fraction=0.5"
+MOST = "max_bad_fraction=0.8"
 
 
 def damage(path: Path) -> bytes:
@@ -109,7 +109,7 @@ def test_damaged_files_are_left_out_named_and_counted_and_the_run_goes_on(
 ) -> None:
     refs, bad = places(album), spoil(album, *BAD)
     watcher = Watcher()
-    summary = evolve(settings(speaker, tmp_path, album, HALF), progress=watcher)
+    summary = evolve(settings(speaker, tmp_path, album, MOST), progress=watcher)
     run = tmp_path / "run"
     names = [path.name for path in bad]
     assert quarantined(run) == names
@@ -147,7 +147,7 @@ def test_a_run_without_its_damaged_files_is_the_same_however_often_it_is_killed(
     speaker: Path, album: Path, tmp_path: Path, control: str
 ) -> None:
     spoil(album, *BAD)
-    overrides = (HALF, f"visplay.controls.images={control}", "visplay.rounds=1")
+    overrides = (MOST, f"visplay.controls.images={control}", "visplay.rounds=1")
     evolve(settings(speaker, tmp_path, album, *overrides, run_name="straight"), progress=Watcher())
     kills = until_done(settings(speaker, tmp_path, album, *overrides), Deadly, expect=Killed)
     assert kills >= 4
@@ -160,7 +160,7 @@ def test_the_shuffled_control_shows_no_damaged_image_and_no_image_to_itself(
 ) -> None:
     bad = {ref.id for ref in (places(album)[place] for place in (1, 7, 9, 50))}
     spoil(album, 1, 7, 9, 50)
-    seen = witness(settings(speaker, tmp_path, album, HALF, "visplay.controls.images=shuffled", "visplay.rounds=1"))
+    seen = witness(settings(speaker, tmp_path, album, MOST, "visplay.controls.images=shuffled", "visplay.rounds=1"))
     partners: dict[str, str] = {}
     for at, role, request, _ in seen.sampled:
         assert request.prompt.image is not None
@@ -188,9 +188,9 @@ def test_too_many_damaged_files_stop_the_run_with_everything_saved_and_a_larger_
         assert f"selfsight resume {tmp_path / 'run'}" in str(refusal.value.hint)
         assert quarantined(tmp_path / "run") == [path.name for path in bad]
     watcher = Watcher()
-    resume(tmp_path / "run", overrides=[HALF], progress=watcher)
+    resume(tmp_path / "run", overrides=[MOST], progress=watcher)
     assert "resuming at round-1/questioner, step 1" in watcher.notes
-    evolve(settings(speaker, tmp_path, album, HALF, "visplay.rounds=1", run_name="straight"), progress=Watcher())
+    evolve(settings(speaker, tmp_path, album, MOST, "visplay.rounds=1", run_name="straight"), progress=Watcher())
     same_with_quarantine(tmp_path / "run", tmp_path / "straight")
 
 
