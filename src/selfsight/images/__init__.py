@@ -3,20 +3,31 @@
 from selfsight.images.files import BadImage
 from selfsight.images.folder import FolderSource
 from selfsight.images.manifest import ManifestSource
-from selfsight.images.resolve import image_source
+from selfsight.images.pairs import PairFolder
+from selfsight.images.resolve import image_source, spy_images
 from selfsight.images.safe import ImageError, Limits, open_image
 from selfsight.images.shuffled import ShuffledImages
 from selfsight.images.source import ImageRef, ImageSource
+from selfsight.images.views import DEGRADATIONS, SPY_VIEWS, BlankView, Degradation, DegradedView, SpyImages, SpyView
 
 __all__ = [
+    "DEGRADATIONS",
+    "SPY_VIEWS",
     "BadImage",
+    "BlankView",
+    "Degradation",
+    "DegradedView",
     "FolderSource",
     "ImageError",
     "ImageRef",
     "ImageSource",
     "Limits",
     "ManifestSource",
+    "PairFolder",
     "ShuffledImages",
+    "SpyImages",
+    "SpyView",
     "image_source",
     "open_image",
+    "spy_images",
 ]

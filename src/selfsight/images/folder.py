@@ -34,7 +34,7 @@ class FolderSource(FileSource):
         root = resolve(Path(path))
         if not root.is_dir():
             raise ImageError(f"{path}: is not a folder", hint="give the folder that holds the images")
-        candidates, refused, others = _walk(root)
+        candidates, refused, others = walk_images(root)
         super().__init__(
             name=f"folder:{root.name}",
             root=root,
@@ -51,7 +51,7 @@ class FolderSource(FileSource):
             )
 
 
-def _walk(root: Path) -> tuple[list[Candidate], list[BadImage], int]:
+def walk_images(root: Path) -> tuple[list[Candidate], list[BadImage], int]:
     """Image files by extension, refused links and names, and the number of other files."""
     candidates: list[Candidate] = []
     refused: list[BadImage] = []

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from selfsight.images.folder import FolderSource
 from selfsight.images.manifest import SUFFIXES, ManifestSource
+from selfsight.images.pairs import PairFolder
 from selfsight.images.safe import ImageError, Limits
 from selfsight.images.source import ImageSource
+from selfsight.images.views import SPY_VIEWS, BlankView, Degradation, DegradedView, SpyImages, SpyView
 
 WORLDS = {"worlds": "mixed", "worlds:mixed": "mixed", "worlds:scenes": "scenes", "worlds:charts": "charts"}
 
@@ -40,3 +42,33 @@ def image_source(
     if path.suffix.lower() in SUFFIXES:
         return ManifestSource(path, seed=seed, limits=limits, max_bad_fraction=max_bad_fraction)
     raise ImageError(f"images: {spec!r} is a file that is not a manifest", hint=choices)
+
+
+def spy_images(
+    spec: str,
+    spy_view: SpyView,
+    *,
+    seed: int,
+    degradation: Degradation = "mask",
+    size: int = 112,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    max_bad_fraction: float = 0.01,
+) -> SpyImages:
+    """The source of `image_source` with what the spy sees; `modified` needs a world or a folder of pairs."""
+    if spy_view not in SPY_VIEWS:
+        raise ImageError(f"there is no spy view {spy_view!r}", hint=f"use one of: {', '.join(SPY_VIEWS)}")
+    if spy_view == "modified":
+        if spec in WORLDS:
+            from selfsight.images.worlds import WorldSource
+
+            return WorldSource(WORLDS[spec], seed=seed, size=size)
+        if Path(spec).expanduser().is_dir():
+            path = Path(spec).expanduser()
+            return PairFolder(path, seed=seed, limits=limits, max_bad_fraction=max_bad_fraction)
+        raise ImageError(
+            f"images: {spec!r} has no modified twins",
+            hint=f"give one of {', '.join(WORLDS)} or a folder of *_original and *_modified images, or let the spy "
+            "see a blank or degraded image",
+        )
+    source = image_source(spec, seed=seed, size=size, limits=limits, max_bad_fraction=max_bad_fraction)
+    return BlankView(source) if spy_view == "blank" else DegradedView(source, degradation, seed=seed)

@@ -1,7 +1,8 @@
 """Worlds as an image source: an endless seeded stream of pictures, and nothing but pictures.
 
-A reference names world, split, seed and index; the pixels follow from it. The scene behind a picture is not
-reachable from here: `scene_of` in truth.py is for evaluation and for building the starter only.
+A reference names world, split, seed and index; the pixels follow from it, and so does the picture's modified twin
+(see modified.py), whose id ends in "-modified". The scene behind a picture is not reachable from a WorldSource:
+`scene_of` in truth.py is for evaluation and for building the starter only.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from PIL import Image
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.images.worlds.draw import draw
+from selfsight.images.worlds.modified import Twin, modify
 from selfsight.images.worlds.scene import Picture, sample_chart, sample_scene
 
 WORLDS = ("scenes", "charts", "mixed")
@@ -20,6 +22,7 @@ SPLITS = ("train", "heldout", "audit", "build")
 # No leading zeros, no other script's digits: a picture has one id.
 _ID = re.compile(rf"w-({'|'.join(WORLDS)})-({'|'.join(SPLITS)})-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)")
 _SIZE = re.compile(r"&size=([1-9][0-9]*)(?:&|$)")
+MODIFIED = "-modified"
 
 
 def picture_rng(world: str, split: str, seed: int, index: int) -> np.random.Generator:
@@ -44,6 +47,24 @@ def parse_world_id(image_id: str) -> tuple[str, str, int, int]:
             hint="ids of worlds are made by WorldSource, such as w-mixed-train-0-17",
         )
     return found[1], found[2], int(found[3]), int(found[4])
+
+
+def picture_and_nuisances(image_id: str) -> tuple[Picture, np.random.Generator]:
+    """What a reference shows, and the generator that draws it.
+
+    A twin is drawn by the generator of its original in the same state, so nothing but the changes differs.
+    """
+    original_id = image_id.removesuffix(MODIFIED)
+    world, split, seed, index = parse_world_id(original_id)
+    rng = picture_rng(world, split, seed, index)
+    picture = sample_picture(world, rng)
+    return (picture if original_id == image_id else twin_of(original_id, picture).picture), rng
+
+
+def twin_of(original_id: str, picture: Picture) -> Twin:
+    """The modified twin of the picture of an original's id, with its log of changes."""
+    digest = hashlib.blake2b(f"{original_id}{MODIFIED}".encode(), digest_size=16).digest()
+    return modify(picture, np.random.default_rng(int.from_bytes(digest, "big")))
 
 
 class WorldSource:
@@ -99,9 +120,12 @@ class WorldSource:
             )
         return _draw(ref, int(found[1]))
 
+    def spy_view(self, ref: ImageRef) -> ImageRef:
+        """The modified twin of an original's reference; any WorldSource opens it."""
+        parse_world_id(ref.id)
+        return ImageRef(f"{ref.id}{MODIFIED}", f"{ref.origin}{MODIFIED}")
+
 
 def _draw(ref: ImageRef, size: int) -> Image.Image:
-    world, split, seed, index = parse_world_id(ref.id)
-    rng = picture_rng(world, split, seed, index)
-    picture = sample_picture(world, rng)
-    return draw(picture, rng, size)
+    picture, nuisances = picture_and_nuisances(ref.id)
+    return draw(picture, nuisances, size)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from selfsight.images.source import ImageRef
 from selfsight.images.worlds.grammar import MARKS, Described, Query, read
+from selfsight.images.worlds.modified import Change
 from selfsight.images.worlds.scene import Chart, Picture, Scene, Thing
-from selfsight.images.worlds.source import parse_world_id, picture_rng, sample_picture
+from selfsight.images.worlds.source import MODIFIED, picture_and_nuisances, twin_of
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class Truth:
 
 
 def scene_of(ref: ImageRef) -> Picture:
-    """The scene or chart behind a world's reference."""
-    world, split, seed, index = parse_world_id(ref.id)
-    return sample_picture(world, picture_rng(world, split, seed, index))
+    """The scene or chart behind a world's reference, original or modified."""
+    return picture_and_nuisances(ref.id)[0]
+
+
+def changes_of(ref: ImageRef) -> tuple[Change, ...]:
+    """What a picture's modified twin shows differently, for the reference of either."""
+    original = ImageRef(ref.id.removesuffix(MODIFIED), ref.origin)
+    return twin_of(original.id, scene_of(original)).changes
 
 
 def truth(question: str, picture: Picture) -> Truth:
