@@ -1,5 +1,14 @@
 """What roles say and how it is read. Imports no torch."""
 
+from selfsight.language.game_prompts import (
+    GamePack,
+    PrivateState,
+    PublicClue,
+    PublicState,
+    RefereeView,
+    SeatView,
+    get_game_pack,
+)
 from selfsight.language.keys import answer_key, key_of
 from selfsight.language.parse import Reading
 from selfsight.language.prompts import Prompt, PromptPack, get_pack
@@ -14,10 +23,16 @@ from selfsight.language.similarity import (
 from selfsight.language.votes import Votes, count_votes
 
 __all__ = [
+    "GamePack",
     "NoveltyMemory",
+    "PrivateState",
     "Prompt",
     "PromptPack",
+    "PublicClue",
+    "PublicState",
     "Reading",
+    "RefereeView",
+    "SeatView",
     "Votes",
     "answer_key",
     "bleu_distance_matrix",
@@ -25,6 +40,7 @@ __all__ = [
     "count_votes",
     "diversity_clusters",
     "family_of",
+    "get_game_pack",
     "get_pack",
     "key_of",
     "normal_wording",

@@ -21,9 +21,11 @@ MAX_DESCRIPTION_CHARS = 2_000
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 QUESTION_OPEN, QUESTION_CLOSE = "<question>", "</question>"
+_ANSWER_OPEN, _ANSWER_CLOSE = "<answer>", "</answer>"
 
 # An escaped brace is text; an opening brace is a box only right after \boxed.
 _BRACES = re.compile(r"\\boxed[ \t]{0,8}\{|\\[\\{}]|[{}]")
+_BOX = re.compile(r"\\boxed[ \t]{0,8}\{")
 _TAG = re.compile(
     r"</?[A-Za-z][A-Za-z_]{1,20}(?:\s[^<>]{0,64})?/?>|</?s>|<\|[^<>|]{0,64}\|>|\[/?INST\]|\\boxed",
     re.IGNORECASE,
@@ -117,7 +119,13 @@ def read_tagged_question(text: str) -> Reading:
 
 
 def last_box(text: str) -> str | None:
-    """The content of the balanced \\boxed{...} that closes last, or None. One pass over the braces."""
+    """The content of the balanced \\boxed{...} that closes last, or None."""
+    span = _last_box_span(text)
+    return None if span is None else text[span[0] : span[1]]
+
+
+def _last_box_span(text: str) -> tuple[int, int] | None:
+    """Where the content of the last balanced box lies. One pass over the braces."""
     open_at: list[tuple[int, bool]] = []
     span: tuple[int, int] | None = None  # slicing every box on the way would be quadratic
     for match in _BRACES.finditer(text):
@@ -128,7 +136,61 @@ def last_box(text: str) -> str | None:
                 span = (start, match.start())
         elif token.endswith("{") and token != "\\{":
             open_at.append((match.end(), token != "{"))
-    return None if span is None else text[span[0] : span[1]]
+    return span
+
+
+@dataclass(frozen=True)
+class Field:
+    """The box or <answer> element that closes last in a completion: what it holds, and the text before it."""
+
+    text: str
+    before: str
+
+
+def read_field(text: str) -> Field | Reading:
+    """The field that a completion ends in, raw, or a refusal. What comes before it is private working."""
+    rest = _after_thinking(text)
+    if isinstance(rest, Reading):
+        return rest
+    box, tag = _last_box_span(rest), _last_element_span(rest)
+    span = max((span for span in (box, tag) if span is not None), key=lambda span: span[1], default=None)
+    if span is None:
+        return _refused("no balanced \\boxed{} and no <answer> element")
+    if _BOX.search(rest, span[1]) is not None or rest.find(_ANSWER_OPEN, span[1]) >= 0:
+        return _refused("the last \\boxed{} or <answer> was not closed")
+    opening = rest.rindex("\\boxed" if span == box else _ANSWER_OPEN, 0, span[0])
+    return Field(rest[span[0] : span[1]], text[: len(text) - len(rest) + opening])
+
+
+def _last_element_span(text: str) -> tuple[int, int] | None:
+    """Where the content of the last <answer> element lies."""
+    end = text.rfind(_ANSWER_CLOSE)
+    start = text.rfind(_ANSWER_OPEN, 0, max(end, 0))
+    return None if start < 0 else (start + len(_ANSWER_OPEN), end)
+
+
+def visible_line(text: str) -> str:
+    """One line: breaks, tabs and control characters become spaces, characters without an appearance go."""
+    kept = []
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cc" or category[0] == "Z":
+            kept.append(" ")
+        elif category not in _HIDDEN:
+            kept.append(character)
+    return " ".join("".join(kept).split())
+
+
+def marker_in(text: str) -> str | None:
+    """The first piece of markup, special token or forged role ("user:") in a text, or None."""
+    found = _TAG.search(text) or _ROLE.search(text)
+    return None if found is None else found.group().strip()
+
+
+def without_markup(text: str) -> str:
+    """A text in which no markup and no special token is left, nor can form from what surrounded one."""
+    cleaned = _TAG.sub(" ", text)
+    return cleaned if _TAG.search(cleaned) is None else re.sub(r"[<>\[\]\\]", " ", cleaned)
 
 
 def read_boxed_answer(text: str) -> Reading:

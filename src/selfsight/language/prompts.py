@@ -45,6 +45,16 @@ class Prompt:
     system: str | None = None
 
 
+def refuse_special_tokens(text: str, what: str) -> None:
+    """SelfsightError when a model's own text would put a special token into another prompt."""
+    found = _SPECIAL.search(text)
+    if found is not None:
+        raise SelfsightError(
+            f"the {what} {text[:80]!r} contains {found.group()!r}, which a tokenizer may read as a special token",
+            hint=f"remove it from the {what}; what a model writes is checked by its reader",
+        )
+
+
 @dataclass(frozen=True)
 class PromptPack:
     """The wording of every role, and how what comes back is read.
@@ -108,13 +118,7 @@ class PromptPack:
         return {"yes": True, "no": False}.get(reading.text.strip(" .!").casefold()) if reading.ok else None
 
     def _fill(self, template: str, question: str) -> str:
-        found = _SPECIAL.search(question)
-        if found is not None:
-            raise SelfsightError(
-                f"the question {question[:80]!r} contains {found.group()!r}, which a tokenizer may read as a "
-                "special token",
-                hint="remove it from the question; what a questioner writes is checked by read_question",
-            )
+        refuse_special_tokens(question, "question")
         return template.replace("{question}", question)
 
 
