@@ -43,7 +43,12 @@ OPEN_TO_ALL = {WORLDS, f"{WORLDS}.WorldSource"}
 MAY_SEE_TRUTH = ("selfsight.evaluate", "selfsight.starter", "selfsight.images.worlds")
 
 TORCH_FREE_ROOMS = ("language", "images", "run")
-TORCH_FREE_MODULES = ("config", "errors", "cli", "methods/visplay/rewards", "methods/visplay/gates")
+TORCH_FREE_MODULES = (
+    "config", "errors", "cli", "methods/visplay/rewards", "methods/visplay/gates",
+    *(f"methods/vision_zero/{name}" for name in (
+        "ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript"
+    )),
+)  # fmt: skip
 
 
 def module_name(path: Path) -> str:
