@@ -5,13 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_image_quarantine import damage
 
-from selfsight.images import ImageError, ImageRef, PairFolder
+from selfsight.images import ImageError, ImageRef, PairFolder, SpyView, spy_images
 
 
 def save(path: Path, shade: int, size: tuple[int, int] = (20, 10)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((size[1], size[0], 3), shade, dtype=np.uint8)).save(path)
+
+
+def noise(path: Path, seed: int) -> None:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(path)
 
 
 def test_the_published_layout_is_read_pair_by_pair(tmp_path: Path) -> None:
@@ -101,3 +106,27 @@ def test_a_modified_half_that_changed_since_is_not_opened(tmp_path: Path) -> Non
         source.open(seen)
     with pytest.raises(ImageError, match="is not an original of"):
         source.spy_view(ImageRef(seen.id, seen.origin))
+
+
+def test_a_pair_whose_modified_half_cannot_be_decoded_leaves_its_place_empty(tmp_path: Path) -> None:
+    for number in range(3):
+        noise(tmp_path / f"{number}_original.png", number)
+        noise(tmp_path / f"{number}_modified.png", 10 + number)
+    damage(tmp_path / "1_modified.png")
+    source = PairFolder(tmp_path, seed=0)
+    refs = source.take(0, 3)
+    assert len(refs) == 3
+    assert [source.usable(ref) for ref in refs] == [Path(ref.origin).name != "1_original.png" for ref in refs]
+    (bad,) = source.quarantined
+    assert bad.path.endswith("1_original.png") and "1_modified.png" in bad.reason
+    assert len(source.take(0, 3)) == 2
+
+
+@pytest.mark.parametrize("spy_view", ["blank", "degraded"])
+def test_a_view_is_usable_where_its_image_is(tmp_path: Path, spy_view: SpyView) -> None:
+    noise(tmp_path / "good.png", 1)
+    noise(tmp_path / "bad.png", 2)
+    damage(tmp_path / "bad.png")
+    source = spy_images(str(tmp_path), spy_view, seed=0)
+    usable = {Path(ref.origin).name: source.usable(ref) for ref in source.take(0, 2)}
+    assert usable == {"good.png": True, "bad.png": False}

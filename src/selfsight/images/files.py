@@ -189,14 +189,11 @@ class FileSource:
         """
         if ref.origin in self._bad:
             return False
-        if ref.id in self._sound:
-            return True
         try:
-            self._keep(ref.id, self._decode(ref))
+            self._keep_decoded(ref)
         except ImageError as error:
             self._put_aside(BadImage(ref.origin, error.message))
             return False
-        self._sound.add(ref.id)
         return True
 
     def open(self, ref: ImageRef) -> Image.Image:
@@ -240,6 +237,12 @@ class FileSource:
         self._bad.add(bad.path)
         if self.on_bad is not None:
             self.on_bad(bad)
+
+    def _keep_decoded(self, ref: ImageRef) -> None:
+        """Decodes an image that has not been decoded before; ImageError if that fails."""
+        if ref.id not in self._sound:
+            self._keep(ref.id, self._decode(ref))
+            self._sound.add(ref.id)
 
     def _keep(self, id: str, image: Image.Image) -> None:
         self._kept[id] = image

@@ -68,7 +68,24 @@ class PairFolder(FileSource):
             raise ImageError(
                 f"{ref.origin}: is not an original of {self.name}", hint="use references that this source gave"
             )
-        return self._reference(Candidate(path.name, path))
+        if path not in self._known_ids:
+            self._known_ids[path] = content_id(self._read(path))
+        return ImageRef(self._known_ids[path], str(path))
+
+    def usable(self, ref: ImageRef) -> bool:
+        """Whether both halves of a pair can be decoded; if not, the pair is in quarantine from now on."""
+        if not super().usable(ref):
+            return False
+        path = self._partner.get(Path(ref.origin))
+        if path is None:  # a modified half, asked for by itself
+            return True
+        try:
+            self._keep_decoded(self.spy_view(ref))
+        except ImageError as error:
+            # Under the original's path: a pair has one place in the stream.
+            self._put_aside(BadImage(ref.origin, error.message))
+            return False
+        return True
 
 
 def _pairs(candidates: Iterable[Candidate]) -> list[tuple[Candidate, Candidate]]:

@@ -98,6 +98,9 @@ class BlankView:
     def take(self, start: int, count: int) -> list[ImageRef]:
         return self._source.take(start, count)
 
+    def usable(self, ref: ImageRef) -> bool:
+        return self._source.usable(ref)
+
     def spy_view(self, ref: ImageRef) -> ImageRef:
         """The blank image of the size of `ref`, which is opened to learn it."""
         width, height = self._source.open(ref).size
@@ -136,6 +139,9 @@ class DegradedView:
 
     def take(self, start: int, count: int) -> list[ImageRef]:
         return self._source.take(start, count)
+
+    def usable(self, ref: ImageRef) -> bool:
+        return self._source.usable(ref)
 
     def spy_view(self, ref: ImageRef) -> ImageRef:
         return ImageRef(self._prefix + ref.id, self._prefix + ref.origin)
