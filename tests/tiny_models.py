@@ -15,6 +15,8 @@ from transformers import (
     Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -278,10 +280,48 @@ def build_smolvlm(folder: Path, *, seed: int = 0) -> Path:
     return _build_idefics(folder, "SmolVLM", seed)
 
 
+def build_llava_onevision(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(["<image>", "<video>"], "<image>")
+    image, video = (tokenizer.convert_tokens_to_ids(token) for token in ("<image>", "<video>"))
+    grids = [[56, 56], [56, 112], [112, 56], [112, 112]]
+    config = LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2"} | _text(64, 2, 2, 1, len(tokenizer)),
+        vision_config={
+            "model_type": "siglip_vision_model",
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+            "vision_use_head": False,
+        },
+        image_token_index=image,
+        video_token_index=video,
+        image_grid_pinpoints=grids,
+        tie_word_embeddings=False,
+    )
+    model = LlavaOnevisionForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = {
+        "image_processor_type": "LlavaOnevisionImageProcessor",
+        "size": {"height": 56, "width": 56},
+        "image_grid_pinpoints": grids,
+        "do_pad": True,
+    }
+    processor = {
+        "processor_class": "LlavaOnevisionProcessor",
+        "num_image_tokens": 16,
+        "vision_feature_select_strategy": "full",
+    }
+    return _save(folder, model, tokenizer, image_processor, processor)
+
+
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "qwen2_5_vl": build_qwen2_5_vl,
     "qwen3_vl": build_qwen3_vl,
     "internvl": build_internvl,
     "idefics3": build_idefics3,
     "smolvlm": build_smolvlm,
+    "llava_onevision": build_llava_onevision,
 }

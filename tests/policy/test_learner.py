@@ -282,8 +282,8 @@ def test_gradient_checkpointing_changes_nothing_but_the_time(load: Load) -> None
 
 def test_a_head_in_chunks_gives_the_same_gradient(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for limit in (1 << 27, 4000):
-        monkeypatch.setattr("selfsight.policy.scoring._HEAD_ELEMENTS", limit)
+    for limit in (1 << 25, 4000):
+        monkeypatch.setattr("selfsight.policy.vocabulary._LOGITS", limit)
         policy = load(learning=FAST)
         policy.learn(draw_groups(policy))
         found.append(gradient(policy))

@@ -1,12 +1,14 @@
 """The learner: GRPO's forward and backward over packed rows, and AdamW.
 
-A batch of groups is cut into micro-batches by a token budget. Every token's loss is divided by the number of
+A batch of groups is laid out as tries in rows under a token budget, one micro-batch each (`scoring.plan`): what groups
+have in common, their image first of all, is computed once. Every token's loss is divided by the number of
 tokens of the whole batch, so the gradient does not depend on the cut. A group without learning signal and
 without a KL term has a zero gradient; it is not run through the model, but its tokens still count.
 
 Reference log-probs come from frozen copies of the trained tensors, put in place of the current ones for one
 forward pass without gradient. With LoRA only the adapters are trained, so a reference costs their size alone
-and the base model is "adapters at zero".
+and the base model is "adapters at zero". A reference with the weights of now, or with those of the other reference,
+takes over the log-probs that are there; one that differs in the language model only shares the image features.
 """
 
 import math
@@ -21,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.errors import SelfsightError
+from selfsight.policy.features import ImageFeatures, vision_is_frozen
 from selfsight.policy.loss import LossOptions, TokenLoss, group_advantages, grpo_token_loss, k3
 from selfsight.policy.records import Group, LearnStats, StepStats
-from selfsight.policy.scoring import ScoreItem, pack, score, split
+from selfsight.policy.scoring import Batch, ScoreItem, plan, score_batch
 from selfsight.policy.vlm import Vlm
 
 Reference = Literal["phase", "anchor"]
@@ -32,7 +35,7 @@ _SKIPS_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class LearnerOptions:
-    """The optimiser's numbers; `token_budget` bounds the padded tokens of one micro-batch.
+    """The optimiser's numbers; `token_budget` bounds the tokens of one micro-batch (those computed).
 
     On a CPU small micro-batches are quicker (2,048 to 4,096 tokens were best); a GPU wants tens of thousands.
     """
@@ -48,11 +51,11 @@ class LearnerOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """Some rollouts of one group, with what weighs each of their tokens; arrays are flat over tokens."""
+class _Weighted:
+    """A group as the model sees it; per rollout its behaviour log-probs (T,) and its advantage."""
 
     item: ScoreItem
-    behaviour: np.ndarray
+    behaviour: tuple[np.ndarray, ...]
     advantages: np.ndarray
 
 
@@ -126,12 +129,22 @@ class Learner:
                 parameter.data = current[name]
 
     def _reference_logprobs(
-        self, which: Reference, items: Sequence[ScoreItem], current: Tensor, temperature: float
-    ) -> Tensor:
-        if self._reference_versions.get(which) == self.weight_version:
-            return current.detach()  # same weights: the same numbers, without a second pass
-        with torch.no_grad(), self.weights_of(which):
-            return score(self.vlm, items, temperature).logprobs
+        self, batch: Batch, current: Tensor, temperature: float, features: Mapping[Reference, ImageFeatures]
+    ) -> dict[Reference, Tensor]:
+        """Log-probs of the references that the loss weighs; equal weights give the numbers that are there."""
+        of_version = {self.weight_version: current.detach()}
+        found: dict[Reference, Tensor] = {}
+        for which, its_features in features.items():
+            version = self._reference_versions.get(which)
+            if version is None or version not in of_version:
+                with torch.no_grad(), self.weights_of(which):
+                    logprobs = score_batch(self.vlm, batch, temperature, its_features).logprobs
+                found[which] = logprobs
+                if version is not None:
+                    of_version[version] = logprobs
+            else:
+                found[which] = of_version[version]
+        return found
 
     # ---- forward and backward --------------------------------------------------------------------------
 
@@ -139,18 +152,24 @@ class Learner:
         """Adds the gradient of the GRPO loss of these groups; `step` applies it."""
         started = time.perf_counter()
         temperature = _temperature(groups)
-        needs_kl = self.options.loss.beta > 0 or self.options.loss.beta_anchor > 0
-        parts: list[_Part] = []
+        weighted: list[_Weighted] = []
         zero_variance = 0
         for group in groups:
             advantages, flat = group_advantages(torch.from_numpy(np.asarray(group.rewards, dtype=np.float64)))
             zero_variance += flat
-            if not flat or needs_kl:
-                parts.extend(self._parts(group, advantages.numpy()))
+            if not flat or self._weighed():
+                weighted.append(self._weighted(group, advantages.numpy()))
         total = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
         sums = _Sums()
-        for batch in pack([part.item for part in parts], self.options.token_budget):
-            self._micro_batch([parts[index] for index in batch], temperature, total, sums)
+        batches = plan(self.vlm, [part.item for part in weighted], self.options.token_budget)
+        shown = [batch.images for batch in batches]
+        features = ImageFeatures(self.vlm, shown)
+        frozen = vision_is_frozen(self.vlm)
+        references = {which: features if frozen else ImageFeatures(self.vlm, shown) for which in self._weighed()}
+        for batch in batches:
+            self._micro_batch(batch, weighted, temperature, total, sums, features, references)
+            for used in {id(f): f for f in (features, *references.values())}.values():
+                used.release(batch.images)
         self._finite = self._finite and math.isfinite(sums.loss)
         scored = max(sums.tokens, 1)
         return LearnStats(
@@ -170,32 +189,46 @@ class Learner:
             finite=self._finite,
         )
 
-    def _parts(self, group: Group, advantages_G: np.ndarray) -> Iterator[_Part]:
+    def _weighed(self) -> list[Reference]:
+        """The references whose KL term has a weight."""
+        weights: dict[Reference, float] = {"phase": self.options.loss.beta, "anchor": self.options.loss.beta_anchor}
+        return [which for which, weight in weights.items() if weight > 0]
+
+    def _weighted(self, group: Group, advantages_G: np.ndarray) -> _Weighted:
         for rollout in group.rollouts:
             self.vlm.check_completion(rollout.token_ids)
-        whole = ScoreItem(self.vlm.encoder.encode(group.prompt), tuple(rollout.token_ids for rollout in group.rollouts))
-        for _, item, first in split([whole], self.options.token_budget):
-            chosen = range(first, first + len(item.completions))
-            yield _Part(
-                item,
-                np.concatenate([group.rollouts[i].logprobs for i in chosen]),
-                np.concatenate([np.full(len(group.rollouts[i].token_ids), advantages_G[i]) for i in chosen]),
-            )
+        return _Weighted(
+            ScoreItem(self.vlm.encoder.encode(group.prompt), tuple(rollout.token_ids for rollout in group.rollouts)),
+            tuple(rollout.logprobs for rollout in group.rollouts),
+            advantages_G,
+        )
 
-    def _micro_batch(self, parts: list[_Part], temperature: float, total: int, sums: "_Sums") -> None:
-        options = self.options.loss
-        items = [part.item for part in parts]
+    def _micro_batch(
+        self,
+        batch: Batch,
+        weighted: Sequence[_Weighted],
+        temperature: float,
+        total: int,
+        sums: "_Sums",
+        features: ImageFeatures,
+        references: Mapping[Reference, ImageFeatures],
+    ) -> None:
         device = self.vlm.device
-        behaviour = torch.from_numpy(np.concatenate([part.behaviour for part in parts])).float().to(device)
-        advantages = torch.from_numpy(np.concatenate([part.advantages for part in parts])).float().to(device)
-        scores = score(self.vlm, items, temperature)
-        reference = anchor = None
-        if options.beta > 0:
-            reference = self._reference_logprobs("phase", items, scores.logprobs, temperature)
-        if options.beta_anchor > 0:
-            anchor = self._reference_logprobs("anchor", items, scores.logprobs, temperature)
+        behaviours = [weighted[i].behaviour[k] for i, k in batch.members]
+        spread = [
+            np.full(len(own), weighted[i].advantages[k]) for own, (i, k) in zip(behaviours, batch.members, strict=True)
+        ]
+        behaviour = torch.from_numpy(np.concatenate(behaviours)).float().to(device)
+        advantages = torch.from_numpy(np.concatenate(spread)).float().to(device)
+        scores = score_batch(self.vlm, batch, temperature, features)
+        found = self._reference_logprobs(batch, scores.logprobs, temperature, references)
         parts_of_loss = grpo_token_loss(
-            scores.logprobs, behaviour, advantages, options, reference=reference, anchor=anchor
+            scores.logprobs,
+            behaviour,
+            advantages,
+            self.options.loss,
+            reference=found.get("phase"),
+            anchor=found.get("anchor"),
         )
         loss = parts_of_loss.loss.sum() / total
         loss.backward()

@@ -21,12 +21,13 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
+from selfsight.policy.features import ImageFeatures
 from selfsight.policy.learner import Learner, LearnerOptions, Reference
 from selfsight.policy.loading import ModelOptions
 from selfsight.policy.records import Group, LearnStats, Rollout, SampleRequest, Sampling, StepStats
 from selfsight.policy.samplers import Sampler
 from selfsight.policy.samplers.local import LocalSampler, LocalSamplerOptions
-from selfsight.policy.scoring import ScoreItem, pack, score
+from selfsight.policy.scoring import ScoreItem, plan, score_batch
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.weights import save_folder, weights_hash
 
@@ -166,10 +167,13 @@ class Policy:
         ]
         order = list(members.values())
         out: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(pairs)
-        for batch in pack(items, _SCORING_BUDGET):
-            flat = score(self.vlm, [items[i] for i in batch], temperature).logprobs.float().cpu().numpy()
+        batches = plan(self.vlm, items, _SCORING_BUDGET)
+        features = ImageFeatures(self.vlm, [batch.images for batch in batches])
+        for batch in batches:
+            flat = score_batch(self.vlm, batch, temperature, features).logprobs.float().cpu().numpy()
+            features.release(batch.images)
             at = 0
-            for index in (index for i in batch for index in order[i]):
+            for index in (order[i][k] for i, k in batch.members):
                 size = len(pairs[index][1])
                 out[index] = flat[at : at + size].copy()
                 at += size

@@ -1,24 +1,17 @@
-"""Shared-prefix rows: the samples of a group attend to one copy of their prompt.
+"""Routes a text decoder's attention through layouts, and the sampler's layouts: prompts once, then token by token.
 
-The G samples of a prompt share a long prefix, most of it image tokens. A padded batch computes it G times.
-Here one row holds [prompt | completion 1 | ... | completion G], and a registered attention function splits
-it: the prompt attends to itself causally, and the completions, folded to a (G, C) batch, attend to
-[their prompt's keys | their own keys]. No S x S mask exists and the image is computed once. The result is
-exact, gradients included, because every completion token sees what it would see alone and carries the
-position it would have alone.
+A registered attention function hands queries, keys and values to the layout that is passed through the model's
+keyword arguments; without one it is ordinary SDPA. No S x S mask exists. One object per layout:
+  TrieAttention  prompts and completions in one differentiable pass (`blocks`)
+  Prefill        prompts only; keeps their keys and values
+  Decode         one new token per running sample; prompt keys are stored once per prompt and multiplied with
+                 all its samples' queries at once (as in Hydragen, arXiv 2402.05099), joined with the sample's
+                 own keys in a single softmax
 
-Three layouts go through the same function, one object each:
-  LearnRows  prompts and completions in one differentiable pass
-  Prefill    prompts only; keeps their keys and values
-  Decode     one new token per running sample; prompt keys are stored once per prompt and multiplied with
-             all its samples' queries at once (as in Hydragen, arXiv 2402.05099), joined with the sample's
-             own keys in a single softmax
+Shapes: B prompts, P prompt tokens (right padded), G samples, R running rows, H query heads = K key heads x `rep`,
+D head size.
 
-Shapes: B prompts, P prompt tokens (right padded), G samples, C completion tokens, R running rows,
-H query heads = K key heads x `rep`, D head size.
-
-Left out: sliding windows, attention sinks and linear attention (see `vlm._choose_backend`), and a trie
-deeper than two levels.
+Left out: sliding windows, attention sinks and linear attention (see `vlm._choose_backend`).
 """
 
 from collections.abc import Sequence
@@ -57,7 +50,7 @@ def _attention(
         )
         return out, None
     if options.get("sliding_window") is not None:
-        raise NotImplementedError("shared-prefix rows have no sliding window; use backend='padded'")
+        raise NotImplementedError("rows of tries have no sliding window; use backend='padded'")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     return shared_prefix.attend(module.layer_idx, query, key, value, scale), None
 
@@ -80,52 +73,6 @@ def prepared_mask(device: torch.device) -> Tensor:
 def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Causal self-attention (B, H, P, D); right padding needs no mask, since no real token looks right."""
     return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
-
-
-class LearnRows:
-    """[prompt | G * C] rows; `mask` is (1 or B*G, 1, C, P+C), true where a completion token may look."""
-
-    def __init__(
-        self, prompt_lengths: Sequence[int], samples: int, completion_length: int, device: torch.device
-    ) -> None:
-        self.prompt = max(prompt_lengths)
-        self.samples = samples
-        self.completion = completion_length
-        causal = torch.ones((completion_length, completion_length), dtype=torch.bool, device=device).tril()
-        if min(prompt_lengths) == self.prompt:
-            seen = causal.new_ones((1, completion_length, self.prompt))
-        else:
-            lengths = torch.tensor(prompt_lengths, device=device).repeat_interleave(samples)
-            real = torch.arange(self.prompt, device=device) < lengths[:, None]
-            seen = real[:, None].expand(-1, completion_length, -1)
-        self.mask = torch.cat([seen, causal.expand(len(seen), -1, -1)], dim=-1)[:, None]
-        self._masks: dict[int, Tensor] = {}
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        P, G, C = self.prompt, self.samples, self.completion
-        B, H, _, D = q.shape
-        K = k.shape[1]
-        rep = H // K
-        prompt_out = _causal(q[:, :, :P], k[:, :, :P], v[:, :, :P], scale).transpose(1, 2)
-        # The query heads that share a key head become more queries of it, so no key is repeated.
-        q_c = q[:, :, P:].reshape(B, K, rep, G, C, D).permute(0, 3, 1, 2, 4, 5).reshape(B * G, K, rep * C, D)
-        out = scaled_dot_product_attention(
-            q_c, self._keys(k), self._keys(v), attn_mask=self._mask_for(rep), scale=scale
-        )
-        out = out.reshape(B, G, K, rep, C, D).permute(0, 1, 4, 2, 3, 5).reshape(B, G * C, H, D)
-        return torch.cat([prompt_out, out], dim=1)
-
-    def _keys(self, x: Tensor) -> Tensor:
-        """(B, K, P + G*C, D) to (B*G, K, P + C, D)."""
-        P, G, C = self.prompt, self.samples, self.completion
-        prompt = x[:, None, :, :P].expand(-1, G, -1, -1, -1)
-        own = x[:, :, P:].unflatten(2, (G, C)).transpose(1, 2)
-        return torch.cat([prompt, own], dim=3).flatten(0, 1)
-
-    def _mask_for(self, rep: int) -> Tensor:
-        if rep not in self._masks:
-            self._masks[rep] = self.mask.repeat(1, 1, rep, 1)
-        return self._masks[rep]
 
 
 class Prefill:

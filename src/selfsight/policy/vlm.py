@@ -1,14 +1,13 @@
 """A model with its processor: what the learner and the sampler both stand on.
 
-`Vlm` turns encoded prompts into model inputs (each distinct image through the vision tower once per forward),
-knows the positions a prompt's tokens carry, which tokens are banned and which end a completion, and whether
-shared-prefix rows may be used.
+`Vlm` knows the positions a prompt's tokens carry, which tokens are banned and which end a completion, whether rows of
+tries may be used, and whether the logits are the head's output and nothing else.
 """
 
 import copy
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,16 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.policy import prefix
+from selfsight.policy.blocks import TrieAttention
 from selfsight.policy.loading import ModelOptions, load_model, resolve_folder
-from selfsight.policy.processor import EncodedPrompt, PromptEncoder, stack_pixels
+from selfsight.policy.processor import EncodedPrompt, PromptEncoder
+from selfsight.policy.trie import Path as TokenPath
+from selfsight.policy.trie import Row, pack_rows
 
 logger = logging.getLogger(__name__)
 
 # Families whose text decoder is plain causal attention, each covered by tests/policy/test_prefix.py.
-SHARED_PREFIX_FAMILIES = frozenset({"qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "smolvlm"})
+SHARED_PREFIX_FAMILIES = frozenset({"qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "smolvlm", "llava_onevision"})
 _PROBE_TOLERANCE = 1e-3
 
 
@@ -45,7 +47,9 @@ class Vlm:
         self.banned[list(encoder.placeholder_ids)] = True
         rope = getattr(self.text_config, "rope_parameters", None) or {}
         self._has_mrope = "mrope_section" in rope
-        self._takes_features = "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters
+        self.takes_features = "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters
+        self.row_attention: Callable[[Row, torch.device], prefix.Layout] = TrieAttention
+        self.plain_head = _head_is_plain(self)
         self.backend, self.backend_reason = _choose_backend(self)
         logger.info("%s: %s rows (%s)", folder.name, self.backend, self.backend_reason)
 
@@ -116,25 +120,6 @@ class Vlm:
         """(planes, rows, tokens) as the model wants it: (3, rows, tokens) for M-RoPE, else (rows, tokens)."""
         return (planes if self._has_mrope else planes[0]).to(self.device)
 
-    def image_inputs(self, prompts: Sequence[EncodedPrompt]) -> dict[str, Any]:
-        """Model inputs for the images of these rows, in row order; a shared image is encoded once."""
-        refs = [prompt.image for prompt in prompts if prompt.image is not None]
-        if not refs:
-            return {}
-        distinct = {ref.id: ref for ref in refs}
-        index_of = {image_id: index for index, image_id in enumerate(distinct)}
-        index = [index_of[ref.id] for ref in refs]
-        encoded = [self.encoder.image(ref).pixels for ref in distinct.values()]
-        if not self._takes_features:
-            return self._on_device(stack_pixels([encoded[i] for i in index]))
-        outputs = self.model.model.get_image_features(**self._on_device(stack_pixels(encoded)), return_dict=True)
-        if index != list(range(len(encoded))):
-            _take_features(outputs, index, [_tiles(pixels) for pixels in encoded])
-        return {"mm_encoder_outputs": {"image": outputs}}
-
-    def _on_device(self, pixels: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.device) for name, tensor in pixels.items()}
-
     def check_completion(self, token_ids: np.ndarray) -> None:
         if len(token_ids) == 0:
             raise ValueError("a completion has no tokens; there is nothing to score")
@@ -158,26 +143,8 @@ def _eos_ids(model: Any, encoder: PromptEncoder) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(token) for token in ids))
 
 
-def _tiles(pixels: dict[str, Tensor]) -> int:
-    """Number of tiles an image was cut into, for models that see it as several."""
-    values = pixels["pixel_values"]
-    return values.shape[1] if values.ndim == 5 else values.shape[0]
-
-
-def _take_features(outputs: Any, index: list[int], tiles: list[int]) -> None:
-    """Repeats image features per row, in place; the vision tower has run once per distinct image."""
-    pooled = outputs.pooler_output
-    if isinstance(pooled, Tensor):
-        parts = pooled.split(tiles)
-        outputs.pooler_output = torch.cat([parts[i] for i in index])
-    else:
-        outputs.pooler_output = [pooled[i] for i in index]
-    if "deepstack_features" in outputs:
-        outputs.deepstack_features = [[layer[i] for i in index] for layer in outputs.deepstack_features]
-
-
 def _choose_backend(vlm: Vlm) -> tuple[str, str]:
-    """Shared-prefix rows where they are known and measured to be exact, else a plain padded batch."""
+    """Rows of tries where they are known and measured to be exact, else a plain padded batch."""
     requested = vlm.options.backend
     if requested == "padded":
         return "padded", "as asked"
@@ -186,7 +153,7 @@ def _choose_backend(vlm: Vlm) -> tuple[str, str]:
         return "shared", "as asked" if requested == "shared" else "plain causal attention, probed"
     if requested == "shared":
         raise SelfsightError(
-            f"Model {vlm.folder}: shared-prefix rows are not possible: {reason}.",
+            f"Model {vlm.folder}: rows of tries are not possible: {reason}.",
             hint="Set backend to auto or padded.",
         )
     return "padded", reason
@@ -199,33 +166,58 @@ def _why_not_shared(vlm: Vlm) -> str | None:
     kinds = set(getattr(vlm.text_config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         return f"layers of type {sorted(kinds - {'full_attention'})}"
-    plain = _probe(vlm, None)
+    if not vlm.plain_head:
+        return "its logits are more than its head applied to the last hidden states"
+    plain = _probe(vlm, shared=False)
     prefix.install(vlm.model)
-    layout = prefix.LearnRows([4], 2, 2, vlm.device)
-    difference = float((_probe(vlm, layout) - plain).abs().max())
+    difference = float((_probe(vlm, shared=True) - plain).abs().max())
     if not difference <= _PROBE_TOLERANCE * max(1.0, float(plain.abs().max())):
         vlm.model.set_attn_implementation("sdpa")
         return f"the attention function is not honoured (probe differs by {difference:.1e})"
     return None
 
 
-def _probe(vlm: Vlm, layout: prefix.LearnRows | None) -> Tensor:
-    """Last hidden states (2, 6, hidden) of two four-token prompts with two more tokens each, float32."""
-    tokens = [t for t in range(64) if t not in vlm.encoder.placeholder_ids][:8]
-    prompt, first, second = tokens[:4], tokens[4:6], tokens[6:8]
-    if layout is None:
-        ids = torch.tensor([prompt + first, prompt + second], device=vlm.device)
-        places = torch.arange(6, device=vlm.device).expand(2, -1)
-        extra: dict[str, Any] = {}
-    else:
-        ids = torch.tensor([prompt + first + second], device=vlm.device)
-        places = torch.tensor([[0, 1, 2, 3, 4, 5, 4, 5]], device=vlm.device)
-        extra = {"attention_mask": prefix.prepared_mask(vlm.device), "shared_prefix": layout}
-    planes = places.expand(3, -1, -1) if vlm._has_mrope else places[None]
+def _probe_ids(vlm: Vlm) -> np.ndarray:
+    """(2, 12): two sequences that begin with the same eight tokens."""
+    usable = [t for t in range(64) if t not in vlm.encoder.placeholder_ids]
+    return np.array([usable[:12], [*usable[:8], *usable[12:16]]])
+
+
+def _probe(vlm: Vlm, *, shared: bool) -> Tensor:
+    """Last hidden states (2, 12, hidden) of the probe in float32, from two rows or from one."""
+    ids = _probe_ids(vlm)
+    places = np.broadcast_to(np.arange(12), (3, 12))
+    if not shared:
+        return _hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
+    # With a "prompt" of one token the places of all twelve are picked.
+    paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), None, 1) for row in ids]
+    (row,) = pack_rows(paths, 24)
+    layout = vlm.row_attention(row, vlm.device)
+    mask = prefix.prepared_mask(vlm.device)
+    hidden = _hidden(vlm, row.ids[None], row.planes[:, None], attention_mask=mask, shared_prefix=layout)
+    return hidden[0, torch.from_numpy(row.picked).to(vlm.device)].float().unflatten(0, (2, 12))
+
+
+def _hidden(vlm: Vlm, ids: np.ndarray, planes: np.ndarray, **extra: Any) -> Tensor:
     with torch.no_grad():
-        hidden = vlm.model.model(
-            input_ids=ids, position_ids=vlm.position_argument(planes), use_cache=False, **extra
-        ).last_hidden_state.float()
-    if layout is None:
-        return hidden
-    return torch.stack([torch.cat([hidden[0, :4], hidden[0, at : at + 2]]) for at in (4, 6)])
+        hidden: Tensor = vlm.model.model(
+            input_ids=torch.from_numpy(ids).to(vlm.device),
+            position_ids=vlm.position_argument(torch.from_numpy(planes.copy())),
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+    return hidden
+
+
+def _head_is_plain(vlm: Vlm) -> bool:
+    """Whether the model's logits are its head applied to its last hidden states (no capping, no scaling)."""
+    ids = _probe_ids(vlm)
+    places = np.broadcast_to(np.arange(12), (3, 2, 12))
+    with torch.no_grad():
+        logits = vlm.model(
+            input_ids=torch.from_numpy(ids).to(vlm.device),
+            position_ids=vlm.position_argument(torch.from_numpy(places.copy())),
+            use_cache=False,
+        ).logits.float()
+        ours = vlm.head(_hidden(vlm, ids, places)).float()
+    return float((ours - logits).abs().max()) <= _PROBE_TOLERANCE * max(1.0, float(logits.abs().max()))

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsight.policy.features import image_inputs
 from selfsight.policy.prefix import Decode, Prefill, prepared_mask
 from selfsight.policy.processor import EncodedPrompt
 from selfsight.policy.records import Rollout, SampleRequest, Sampling
-from selfsight.policy.scoring import masked_logits
 from selfsight.policy.vlm import Vlm
+from selfsight.policy.vocabulary import masked_logits
 
 _COMPACT_BELOW = 0.8  # running rows are copied together once fewer than this share is still running
 
@@ -209,7 +210,7 @@ class _SharedSteps:
             attention_mask=self.mask,
             use_cache=False,
             shared_prefix=prefill,
-            **vlm.image_inputs(prompts),
+            **image_inputs(vlm, [prompt.image for prompt in prompts if prompt.image is not None]),
         ).last_hidden_state
         last = hidden[torch.arange(len(prompts), device=vlm.device), torch.tensor(lengths, device=vlm.device) - 1]
         self.decode = Decode(prefill, lengths, counts, max(new - 1, 1), vlm.device)
@@ -246,7 +247,7 @@ class _CachedSteps:
             input_ids=torch.from_numpy(prompt.input_ids)[None].to(vlm.device),
             position_ids=vlm.position_argument(places[:, None].expand(3, -1, -1)),
             use_cache=True,
-            **vlm.image_inputs([prompt]),
+            **image_inputs(vlm, [prompt.image] if prompt.image is not None else []),
         )
         self._cache: Any = out.past_key_values
         self._cache.batch_repeat_interleave(count)

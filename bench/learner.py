@@ -1,0 +1,240 @@
+"""Forward and backward of one GRPO update: rows of tries against a padded batch and against TRL.
+
+    python bench/learner.py                          all cases, medians of 5 after one warm-up, as JSON
+    python bench/learner.py --completions 64 --repeats 9
+
+A Qwen2.5-VL of some 16 million random weights; a prompt of 300 tokens, 256 of them its image; 8 answers of C tokens.
+One more case has one image, 4 questions about it and 8 answers each. Every system gets the same rollouts, their
+behaviour log-probs and advantages, no KL term and the loss that averages over tokens, and starts from pixels.
+No token is banned here, because TRL bans none.
+
+Before anything is timed, loss and gradient must be equal to 1e-4 of the gradient's norm; otherwise the command fails.
+
+    tries    this package as it is used
+    padded   this package's fallback: one row per answer
+    trl      GRPOTrainer's own loss, where trl can be imported (it is no requirement); the result says so if not
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from machine import describe_machine
+from selfsight.errors import SelfsightError
+from selfsight.images.source import ImageRef
+from selfsight.language.prompts import Prompt
+from selfsight.policy import Group, LearnerOptions, LossOptions, ModelOptions, Policy, Rollout
+from selfsight.policy.loss import group_advantages
+from selfsight.starter.architecture import save_starter, starter_config, train_tokenizer
+
+PROMPT, SIDE, SAMPLES, VOCABULARY = 300, 448, 8, 8192
+TRL_ROWS = 8  # answers per batch, as its per_device_train_batch_size
+Update = Callable[[], float]  # adds the gradient, returns the loss
+
+
+def build_model(folder: Path) -> Path:
+    """Random weights in the plain Hugging Face layout."""
+    tokenizer = train_tokenizer(["one two three four five six seven eight"] * 9)
+    config = starter_config(tokenizer)
+    for name, value in {
+        "vocab_size": VOCABULARY, "hidden_size": 384, "intermediate_size": 1024, "num_attention_heads": 12,
+        "num_key_value_heads": 4, "initializer_range": 0.05,
+    }.items():  # fmt: skip
+        setattr(config.text_config, name, value)
+    for name, value in {"hidden_size": 256, "intermediate_size": 512, "num_heads": 8, "out_hidden_size": 384}.items():
+        setattr(config.vision_config, name, value)
+    torch.manual_seed(0)
+    save_starter(Qwen2_5_VLForConditionalGeneration(config), tokenizer, folder)
+    stored = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    stored["size"] = {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stored), encoding="utf-8")
+    return folder
+
+
+def open_image(ref: ImageRef) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def load_policy(folder: Path) -> Policy:
+    learning = LearnerOptions(loss=LossOptions(beta=0.0))
+    policy = Policy.load("bench", folder, open_image=open_image, options=ModelOptions(), learning=learning)
+    policy.vlm.banned.fill_(False)
+    return policy
+
+
+def make_groups(policy: Policy, questions: int, completion: int) -> list[Group]:
+    """Groups of random answers of equal length to questions about one image, with exact behaviour log-probs."""
+    generator = np.random.default_rng(completion)
+    encoder = policy.vlm.encoder
+    groups = []
+    for number in range(questions):
+        words = [["one", "two", "three", "four"][number]]
+        while len(encoder.encode(prompt := Prompt(ImageRef("b-1", "bench"), " ".join(words)))) < PROMPT:
+            words.append("six")
+        if len(encoder.encode(prompt)) != PROMPT:
+            raise SelfsightError(f"the prompt has {len(encoder.encode(prompt))} tokens, not {PROMPT}")
+        usable = np.setdiff1d(np.arange(VOCABULARY), [*encoder.placeholder_ids, *policy.vlm.eos_ids])
+        answers = [generator.choice(usable, size=completion) for _ in range(SAMPLES)]
+        behaviour = policy.logprobs([(prompt, answer) for answer in answers])
+        rollouts = tuple(
+            Rollout("r", k, answer, logprobs, "", False, 0)
+            for k, (answer, logprobs) in enumerate(zip(answers, behaviour, strict=True))
+        )
+        groups.append(Group(prompt, rollouts, generator.random(SAMPLES)))
+    return groups
+
+
+def ours(policy: Policy, groups: Sequence[Group], backend: str) -> Update:
+    def update() -> float:
+        policy.vlm.backend = backend
+        return policy.learn(groups).loss
+
+    return update
+
+
+def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
+    """GRPOTrainer's loss on these rollouts; every answer carries its prompt and pixels, as TRL feeds them."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    length = len(groups[0].rollouts[0].token_ids)
+    settings = GRPOConfig(
+        output_dir=str(folder / "trl"), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
+        per_device_train_batch_size=TRL_ROWS, num_generations=SAMPLES, max_completion_length=length,
+        beta=0.0, loss_type="bnpo", epsilon=0.2, epsilon_high=0.28, temperature=1.0, gradient_checkpointing=False,
+    )  # fmt: skip
+    trainer = GRPOTrainer(
+        model=policy.vlm.model,
+        args=settings,
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        train_dataset=Dataset.from_list([{"prompt": "one"}] * TRL_ROWS),
+        processing_class=policy.vlm.encoder.processor,
+    )
+    batches = [trl_inputs(policy, group) for group in groups]
+    trainer.current_gradient_accumulation_steps = len(batches)
+
+    def update() -> float:
+        total = 0.0
+        policy.vlm.model.train()  # its way to be told that it accumulates; there is no dropout
+        for inputs in batches:
+            loss = trainer._compute_loss(policy.vlm.model, inputs)
+            loss.backward()
+            total += float(loss.detach())
+        policy.vlm.model.eval()
+        return total
+
+    return update
+
+
+def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
+    """One group as the tensors of `GRPOTrainer._compute_loss`."""
+    vlm, rows = policy.vlm, len(group.rollouts)
+    prompt = vlm.encoder.encode(group.prompt)
+    assert prompt.image is not None
+    pixels = vlm.encoder.image(prompt.image).pixels
+    answers = torch.from_numpy(np.stack([rollout.token_ids for rollout in group.rollouts]))
+    ids = torch.from_numpy(prompt.input_ids).expand(rows, -1)
+    types = torch.from_numpy(prompt.token_types).expand(rows, -1)
+    advantages, _ = group_advantages(torch.from_numpy(group.rewards))
+    return {
+        "prompt_ids": ids,
+        "prompt_mask": torch.ones_like(ids),
+        "completion_ids": answers,
+        "completion_mask": torch.ones_like(answers),
+        "advantages": advantages.float(),
+        "old_per_token_logps": torch.from_numpy(np.stack([rollout.logprobs for rollout in group.rollouts])),
+        "num_items_in_batch": torch.tensor(answers.numel()),
+        "pixel_values": pixels["pixel_values"].repeat(rows, 1),
+        "image_grid_thw": pixels["image_grid_thw"].repeat(rows, 1),
+        "num_images": [1] * rows,
+        "mm_token_type_ids": torch.cat([types, torch.zeros_like(answers)], dim=1),
+    }
+
+
+def outcome(policy: Policy, update: Update) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradient of one update, which is then forgotten."""
+    loss = update()
+    found = {name: p.grad.clone() for name, p in policy.learner.parameters.items() if p.grad is not None}
+    policy.learner.optimiser.zero_grad()
+    return loss, found
+
+
+def difference(one: tuple[float, dict[str, torch.Tensor]], other: tuple[float, dict[str, torch.Tensor]]) -> float:
+    """Norm of the gradients' difference over the gradient's norm, or the difference in loss if that is larger."""
+    apart = torch.stack([(one[1][name] - gradient).norm() for name, gradient in other[1].items()]).norm()
+    norm = torch.stack([gradient.norm() for gradient in other[1].values()]).norm()
+    return max(float(apart / norm), abs(one[0] - other[0]))
+
+
+def measure(policy: Policy, updates: dict[str, Update], repeats: int, warmup: int) -> dict[str, Any]:
+    """Checks that all compute the same, then times them in turn, so that a busy moment hits all alike."""
+    reference = outcome(policy, updates["padded"])
+    apart = {name: difference(outcome(policy, update), reference) for name, update in updates.items()}
+    wrong = {name: value for name, value in apart.items() if not value < 1e-4}
+    if wrong:
+        raise SelfsightError(f"these do not compute what the padded batch computes: {wrong}")
+    seconds: dict[str, list[float]] = {name: [] for name in updates}
+    for turn in range(warmup + repeats):
+        for name, update in updates.items():
+            started = time.perf_counter()
+            update()
+            if turn >= warmup:
+                seconds[name].append(time.perf_counter() - started)
+            policy.learner.optimiser.zero_grad()
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "median_seconds": medians,
+        "times_faster_than": {name: medians[name] / medians["tries"] for name in updates if name != "tries"},
+        "difference_from_padded": apart,
+        "seconds": seconds,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--completions", type=int, nargs="+", default=[16, 64, 256], metavar="C")
+    parser.add_argument("--questions", type=int, default=4, help="of the case with one image; 0 leaves it out")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    cases = {f"1 question, C={length}": (1, length) for length in options.completions}
+    if options.questions:
+        length = options.completions[min(1, len(options.completions) - 1)]
+        cases[f"{options.questions} questions of one image, C={length}"] = (options.questions, length)
+    with_trl = find_spec("trl") is not None
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = build_model(Path(place) / "model")
+        policy = load_policy(folder)
+        for name, (questions, length) in cases.items():
+            groups = make_groups(policy, questions, length)
+            updates = {"tries": ours(policy, groups, "shared"), "padded": ours(policy, groups, "padded")}
+            if with_trl:
+                updates["trl"] = trl_update(policy, groups, Path(place))
+            results[name] = measure(policy, updates, options.repeats, options.warmup)
+        parameters = sum(p.numel() for p in policy.vlm.model.parameters())
+    trl = "measured" if with_trl else "not importable here, so not measured"
+    setting = {"parameters": parameters, "prompt": PROMPT, "samples": SAMPLES, "threads": torch.get_num_threads()}
+    print(json.dumps({"machine": describe_machine(), "setting": setting, "trl": trl, "cases": results}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

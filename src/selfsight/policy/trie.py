@@ -1,0 +1,240 @@
+"""The packer: any batch of prompts and completions as tries, laid out in rows under a token budget.
+
+What several sequences have in common is computed once: the image and question of a group's answers, the image
+of several questions, a game's transcript under the turns of its players, and the first words that answers
+share. A *path* is one sequence (a prompt and one completion of it). Paths agree at a place when the token, the
+image that the token stands for and the position (every plane of M-RoPE) agree there, so what is merged is
+merged by its content, whoever asked for it, and is exact.
+
+The layout
+----------
+node    a span of tokens with a parent; the tokens of its root path are all that it may look at
+row     a forest, flat and without padding, every node followed by its descendants:
+
+            [image | question 1 | answer | answer | question 2 | answer | answer]   [image | question | ...]
+
+        So a node's descendants are one block, and token q may look at token k exactly when
+        k <= q < end of the subtree of k's node.
+place   index of a token in its row; `position` is what the rotary embedding sees and follows the node's path,
+        so siblings carry the same positions.
+
+A shared span that would save fewer than `_WORTH` tokens is repeated instead: a branch costs two small products
+per layer. The last token of a completion predicts nothing and is not an input. A path that is a prefix of
+another (a game's earlier turn) has no node of its own; its scored tokens lie inside the longer path.
+
+A trie larger than the budget is cut between its paths, and each part repeats what its paths share. Tries are
+put into rows first fit, in their sorted order, which depends on their content alone.
+
+Left out: merging what is equal after different beginnings (it would look at different keys).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from selfsight.images.source import ImageRef
+
+_WORTH = 8  # tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A prompt of `prompt` tokens and a completion: `ids` (L,) without the completion's last token.
+
+    `planes` (planes, L) are positions, `types` (L,) is 1 where a token stands for a part of `image`.
+    """
+
+    ids: np.ndarray
+    planes: np.ndarray
+    types: np.ndarray
+    image: ImageRef | None
+    prompt: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A forest of n nodes over S tokens: `ids` (S,), `planes` (planes, S); see the module for the layout.
+
+    `starts`, `stops` and `ends` (n,) are places: node i holds [starts, stops), its descendants [stops, ends).
+    `images` are those whose tokens lie in the row, in order, repeated where the tokens are. `members` are the
+    indices of the paths that are scored here, ascending; `picked` (N,) are the places whose next token is
+    scored, member by member.
+    """
+
+    ids: np.ndarray
+    planes: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    ends: np.ndarray
+    parents: np.ndarray
+    images: tuple[ImageRef, ...]
+    members: tuple[int, ...]
+    picked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def reach(self) -> np.ndarray:
+        """(S,) one past the last place that may look at each place: the end of its node's subtree."""
+        return np.repeat(self.ends, self.stops - self.starts)
+
+
+class _Span(NamedTuple):
+    """Tokens [begin, stop) of the `head`-th of the sorted heads; `parent` counts the spans of a part, -1 is none."""
+
+    parent: int
+    head: int
+    begin: int
+    stop: int
+
+
+class _Part(NamedTuple):
+    """Heads [low, high) as the spans of a trie; never divided further."""
+
+    low: int
+    high: int
+    spans: list[_Span]
+
+    @property
+    def size(self) -> int:
+        return sum(span.stop - span.begin for span in self.spans)
+
+
+def pack_rows(paths: Sequence[Path], token_budget: int) -> list[Row]:
+    """Rows of at most `token_budget` tokens; a single path that is longer goes alone."""
+    forest = _Forest(paths)
+    rows: list[list[_Part]] = []
+    sizes: list[int] = []
+    for part in forest.parts(token_budget):
+        at = next((i for i, size in enumerate(sizes) if size + part.size <= token_budget), len(rows))
+        if at == len(rows):
+            rows.append([])
+            sizes.append(0)
+        rows[at].append(part)
+        sizes[at] += part.size
+    return [forest.row(parts) for parts in rows]
+
+
+class _Forest:
+    """The paths in lexicographic order.
+
+    `heads` are those that the next one does not begin with; `guests` names, per head, all paths it holds (itself
+    and those that it begins with); `shared[i]` is how many tokens head i has in common with head i - 1.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        keys = _keys(paths)
+        # Bytes of non-negative big-endian integers compare as the integers do.
+        order = sorted(range(len(paths)), key=lambda index: keys[index].tobytes())
+        self.heads: list[int] = []
+        self.guests: list[list[int]] = [[]]
+        self.shared: list[int] = []
+        least = 0
+        for index, following in zip(order, [*order[1:], None], strict=True):
+            self.guests[-1].append(index)
+            common = 0 if following is None else _common(keys[index], keys[following])
+            if following is not None and common == len(paths[index]):
+                continue  # `least` stays: what the next one shares with the last head is shared through this one
+            self.heads.append(index)
+            self.shared.append(least)
+            least = common
+            if following is not None:
+                self.guests.append([])
+
+    def parts(self, token_budget: int) -> Iterator[_Part]:
+        """Whole tries; those above the budget cut into runs of neighbouring heads."""
+        starts = [span.head for span in self.grow(0, len(self.heads)).spans if span.parent == -1]
+        for low, high in zip(starts, [*starts[1:], len(self.heads)], strict=True):
+            first = low
+            part = self.grow(low, high)
+            while part.size > token_budget and part.high - part.low > 1:
+                part = self.grow(first, first + 1)
+                while part.high < high and (longer := self.grow(first, part.high + 1)).size <= token_budget:
+                    part = longer
+                yield part
+                first = part.high
+                part = self.grow(first, high)
+            if part.spans:
+                yield part
+
+    def grow(self, low: int, high: int) -> _Part:
+        """The forest of heads [low, high): every span before its descendants, and these adjacent."""
+        spans: list[_Span] = []
+        waiting = [(low, high, 0, -1)] if low < high else []
+        while waiting:
+            first, last, begin, parent = waiting.pop()
+            if last - first == 1:
+                spans.append(_Span(parent, first, begin, len(self.paths[self.heads[first]])))
+                continue
+            depth = min(self.shared[first + 1 : last])
+            bounds = [first, *(i for i in range(first + 1, last) if self.shared[i] == depth), last]
+            if (depth - begin) * (len(bounds) - 2) >= _WORTH:
+                spans.append(_Span(parent, first, begin, depth))
+                begin, parent = depth, len(spans) - 1
+            waiting.extend((a, b, begin, parent) for a, b in reversed(list(pairwise(bounds))))
+        return _Part(low, high, spans)
+
+    def row(self, parts: Sequence[_Part]) -> Row:
+        """The parts side by side, flat."""
+        spans: list[_Span] = []
+        members: dict[int, np.ndarray] = {}  # places of each path
+        images: list[ImageRef] = []
+        at = 0
+        for part in parts:
+            before = len(spans)
+            chains: list[list[np.ndarray]] = []  # places of the root path of each span of this part
+            for span in part.spans:
+                size = span.stop - span.begin
+                chains.append([*(chains[span.parent] if span.parent >= 0 else []), np.arange(at, at + size)])
+                at += size
+                path = self.paths[self.heads[span.head]]
+                if path.image is not None and span.begin <= int(path.types.argmax()) < span.stop:
+                    images.append(path.image)
+                if span.stop == len(path):  # a leaf: inner spans end before every head they hold
+                    places = np.concatenate(chains[-1])
+                    members |= {guest: places[: len(self.paths[guest])] for guest in self.guests[span.head]}
+                parent = span.parent + before if span.parent >= 0 else -1
+                spans.append(span._replace(parent=parent))
+        stops = np.cumsum([span.stop - span.begin for span in spans])
+        ends = stops.copy()
+        for index in range(len(spans) - 1, -1, -1):
+            if (parent := spans[index].parent) >= 0:
+                ends[parent] = max(ends[parent], ends[index])
+        sources = [(self.paths[self.heads[span.head]], span) for span in spans]
+        chosen = tuple(sorted(members))
+        return Row(
+            ids=np.concatenate([path.ids[span.begin : span.stop] for path, span in sources]),
+            planes=np.concatenate([path.planes[:, span.begin : span.stop] for path, span in sources], axis=1),
+            starts=np.concatenate([[0], stops[:-1]]),
+            stops=stops,
+            ends=ends,
+            parents=np.array([span.parent for span in spans]),
+            images=tuple(images),
+            members=chosen,
+            picked=np.concatenate([members[index][self.paths[index].prompt - 1 :] for index in chosen]),
+        )
+
+
+def _keys(paths: Sequence[Path]) -> list[np.ndarray]:
+    """What must agree for two paths to be one, (L, 2 + planes) per path; images count from their first use."""
+    numbers: dict[str, int] = {}
+    keys = []
+    for path in paths:
+        number = 0 if path.image is None else numbers.setdefault(path.image.id, len(numbers) + 1)
+        keys.append(np.stack([path.types * number, path.ids, *path.planes], axis=1).astype(">i4"))
+    return keys
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the common prefix of two key arrays."""
+    size = min(len(a), len(b))
+    differs = (a[:size] != b[:size]).any(axis=1)
+    return int(differs.argmax()) if differs.any() else size

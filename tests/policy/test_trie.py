@@ -1,0 +1,151 @@
+"""The packer: rows hold every path once, share what is equal, and show each token exactly its own path."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfsight.images.source import ImageRef
+from selfsight.policy import trie
+from selfsight.policy.trie import Path, Row, pack_rows
+
+
+def path(ids: list[int], prompt: int = 1, image: str | None = None, types: list[int] | None = None) -> Path:
+    size = len(ids)
+    return Path(
+        ids=np.array(ids, dtype=np.int64),
+        planes=np.arange(size)[None],
+        types=np.zeros(size, dtype=np.int64) if types is None else np.array(types),
+        image=None if image is None else ImageRef(image, "test"),
+        prompt=prompt,
+    )
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> list[Path]:
+    """Random tries of depth 1 to 3: images, questions, answers; three tokens only, so that more is shared by chance."""
+    tokens = st.lists(st.integers(1, 3), min_size=0, max_size=14)
+    paths = []
+    for number in range(draw(st.integers(1, 3))):
+        image = f"i-{draw(st.integers(0, 2))}" if draw(st.booleans()) else None
+        root = [7] * 9 if image else draw(tokens)
+        for _ in range(draw(st.integers(1, 2)) if number else 1):
+            question = [*draw(tokens), 4]
+            prompt = [*root, *question]
+            types = [1] * (len(prompt) - len(question)) if image else [0] * len(root)
+            for _ in range(draw(st.integers(1, 4))):
+                answer = draw(tokens)
+                marks = [*types, *[0] * (len(question) + len(answer))]
+                paths.append(path([*prompt, *answer], len(prompt), image, marks))
+    return draw(st.permutations(paths))
+
+
+def seen_from(row: Row, place: int) -> np.ndarray:
+    """The places that a token may look at, by the rule of the layout."""
+    places = np.arange(len(row))
+    return places[(places <= place) & (place < row.reach)]
+
+
+def places_of(row: Row, paths: list[Path]) -> dict[int, np.ndarray]:
+    """The picked places of each member."""
+    sizes = [len(paths[index]) - paths[index].prompt + 1 for index in row.members]
+    return dict(zip(row.members, np.split(row.picked, np.cumsum(sizes)[:-1]), strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(forests(), st.integers(1, 120))
+def test_every_scored_token_sees_its_own_path_and_nothing_else(paths: list[Path], budget: int) -> None:
+    rows = pack_rows(paths, budget)
+    assert sorted(index for row in rows for index in row.members) == list(range(len(paths)))
+    for row in rows:
+        for index, picked in places_of(row, paths).items():
+            own = paths[index]
+            for place, length in zip(picked, range(own.prompt, len(own) + 1), strict=True):
+                seen = seen_from(row, place)
+                assert seen[-1] == place
+                assert row.ids[seen].tolist() == own.ids[:length].tolist()
+                assert row.planes[:, seen].tolist() == own.planes[:, :length].tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(forests(), st.integers(1, 120))
+def test_a_row_keeps_the_budget_unless_one_path_alone_is_longer(paths: list[Path], budget: int) -> None:
+    for row in pack_rows(paths, budget):
+        assert len(row) <= budget or len(row) == max(len(paths[index]) for index in row.members)
+
+
+@settings(max_examples=100, deadline=None)
+@given(forests())
+def test_images_are_named_in_the_order_of_their_tokens(paths: list[Path]) -> None:
+    (row,) = pack_rows(paths, 10_000)
+    assert len(row.images) * 9 == int((row.ids == 7).sum())
+    for at, image in enumerate(row.images):
+        first = np.flatnonzero(row.ids == 7)[at * 9]
+        owners = {paths[i].image for i, picked in places_of(row, paths).items() if first in seen_from(row, picked[-1])}
+        assert {owner.id for owner in owners if owner is not None} == {image.id}
+
+
+def test_what_is_shared_is_computed_once() -> None:
+    prompt = list(range(1, 21))
+    answers = [[30 + k] * 5 for k in range(4)]
+    (row,) = pack_rows([path(prompt + answer, 20) for answer in answers], 1000)
+    assert len(row) == 20 + 4 * 5
+    assert row.parents.tolist() == [-1, 0, 0, 0, 0]
+    assert row.ends.tolist() == [40, 25, 30, 35, 40]
+
+
+def test_questions_about_one_image_share_it_and_answers_share_their_question() -> None:
+    image, marks = [7] * 50, [1] * 50
+    paths = [
+        path([*image, *[20 + q] * 10, *[40 + 8 * q + a] * 6], 60, "i-1", [*marks, *[0] * 16])
+        for a in range(8)
+        for q in range(4)
+    ]
+    (row,) = pack_rows(paths, 1000)
+    assert len(row) == 50 + 4 * 10 + 32 * 6
+    assert len(row.images) == 1 and sorted(np.unique(row.parents, return_counts=True)[1]) == [1, 4, 8, 8, 8, 8]
+
+
+def test_answers_that_begin_alike_share_their_beginning() -> None:
+    prompt, words = list(range(1, 21)), [50] * 9
+    paths = [path([*prompt, *words, 60 + k], 20) for k in range(3)] + [path([*prompt, 99], 20)]
+    (row,) = pack_rows(paths, 1000)
+    assert len(row) == 20 + 9 + 3 + 1
+
+
+def test_equal_tokens_of_two_images_are_not_merged() -> None:
+    one, other = (path([7] * 20 + [1, 2], 21, name, [1] * 20 + [0, 0]) for name in ("i-1", "i-2"))
+    (row,) = pack_rows([one, other], 1000)
+    assert len(row) == 44 and len(row.images) == 2
+    (row,) = pack_rows([one, one], 1000)
+    assert len(row) == 22 and row.picked.tolist() == [20, 21, 20, 21]
+
+
+def test_equal_tokens_at_other_positions_are_not_merged() -> None:
+    one, other = path([7] * 30, 29), path([7] * 30, 29)
+    moved = Path(other.ids, other.planes + (np.arange(30) > 14), other.types, None, 29)
+    (row,) = pack_rows([one, moved], 1000)
+    assert len(row) == 15 + 2 * 15
+
+
+def test_an_earlier_turn_of_a_game_lies_inside_the_later_transcript() -> None:
+    later = path(list(range(1, 41)), 30)
+    earlier = path(list(range(1, 16)), 10)
+    (row,) = pack_rows([earlier, later], 1000)
+    assert len(row) == 40 and row.members == (0, 1)
+    assert places_of(row, [earlier, later])[0].tolist() == [*range(9, 15)]
+
+
+def test_a_trie_above_the_budget_is_cut_and_each_part_repeats_what_it_shares() -> None:
+    prompt = list(range(1, 21))
+    paths = [path([*prompt, *[30 + k] * 10], 20) for k in range(5)]
+    rows = pack_rows(paths, 45)
+    assert [len(row) for row in rows] == [40, 40, 30]
+    assert [row.members for row in rows] == [(0, 1), (2, 3), (4,)]
+
+
+def test_spans_not_worth_a_branch_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [path([1, 2, 3, *[10 + k] * 4], 3) for k in range(2)]
+    assert len(pack_rows(paths, 1000)[0]) == 14
+    monkeypatch.setattr(trie, "_WORTH", 1)
+    assert len(pack_rows(paths, 1000)[0]) == 11
