@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -368,6 +369,27 @@ def test_chance_is_what_the_best_constant_answer_would_score() -> None:
     for family in ("existence", "comparison", "relation"):  # yes or no
         assert 0.5 <= chance[family] <= 0.75
     assert 0 < chance["chart_arithmetic"] < 0.5
+
+
+def test_a_learner_that_computes_something_else_is_not_timed() -> None:
+    import torch
+
+    import learner
+
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.SGD([weight])
+    policy: Any = SimpleNamespace(learner=SimpleNamespace(parameters={"weight": weight}, optimiser=optimiser))
+
+    def update(factor: float) -> float:
+        loss = (weight * torch.tensor([1.0, 2.0, factor])).sum() - factor
+        loss.backward()
+        return float(loss.detach())
+
+    right = {"padded": lambda: update(3.0), "tries": lambda: update(3.0)}
+    figures = learner.measure(policy, right, repeats=3, warmup=1)
+    assert len(figures["seconds"]["tries"]) == 3 and figures["times_faster_than"]["padded"] > 0
+    with pytest.raises(SelfsightError, match="'tries': 0"):
+        learner.measure(policy, {**right, "tries": lambda: update(3.1)}, repeats=3, warmup=1)
 
 
 # ------------------------------------------------------------------------------------------------- the card

@@ -25,7 +25,8 @@ another (a game's earlier turn) has no node of its own; its scored tokens lie in
 A trie larger than the budget is cut between its paths, and each part repeats what its paths share. Tries are
 put into rows first fit, in their sorted order, which depends on their content alone.
 
-Left out: merging what is equal after different beginnings (it would look at different keys).
+Left out: merging what is equal after different beginnings (it would look at different keys), and several images in
+one prompt (`Prompt` has one).
 """
 
 from collections.abc import Iterator, Sequence
