@@ -13,13 +13,16 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # memory about halves the time of a training step on a CPU. Other allocators ignore these.
 export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
 export MALLOC_MMAP_THRESHOLD_ ?= 100000000000
+# Large pages for that memory: without them a long run slows down as its tensors scatter over more and more pages.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve resume doctor test lint format types unit clean
+.PHONY: help evolve resume starter doctor test lint format types unit clean
 
 help:
 	@echo "make evolve   the starter VLM teaches itself from unlabelled images (ARGS=\"KEY=VALUE ...\")"
 	@echo "make resume   continue a stopped run (ARGS=runs/NAME)"
+	@echo "make starter  build the starter VLM again from nothing (about an hour)"
 	@echo "make doctor   what would keep a run from working here"
 	@echo "make test     everything that a change must pass"
 	@echo "make format   put the sources into the house's format"
@@ -30,6 +33,9 @@ evolve: $(VENV)/.installed
 
 resume: $(VENV)/.installed
 	$(BIN)/selfsight resume $(ARGS)
+
+starter: $(VENV)/.installed
+	$(BIN)/selfsight starter build $(ARGS)
 
 doctor: $(VENV)/.installed
 	$(BIN)/selfsight doctor $(ARGS)

@@ -39,8 +39,12 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 DEFAULT_VARIANTS = ("robust", "paper", "random", "shuffled", "untrained", "labelled")
-# As in the Makefile: with glibc's defaults every large tensor is handed back to the system and asked for again.
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_THRESHOLD_": "100000000000"}
+# As in the Makefile.
+_ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_MMAP_THRESHOLD_": "100000000000",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 _POLL_SECONDS = 0.2
 
 
