@@ -1,5 +1,6 @@
 """Attention by blocks equals attention over each path alone, gradients included; broken rules show in the numbers."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -143,3 +144,29 @@ def test_a_fused_kernel_that_computes_something_else_is_not_used(
     finally:
         kernel_for.cache_clear()
     assert isinstance(kernel_for("cuda"), Products)
+
+
+def test_the_fused_kernel_is_chosen_under_autocast_too() -> None:
+    kernel_for.cache_clear()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert isinstance(kernel_for("cpu"), Fused)
+    finally:
+        kernel_for.cache_clear()
+
+
+def test_spans_of_one_length_are_one_call(row: Row) -> None:
+    calls = []
+
+    class Counted(Fused):
+        def forward(self, q, k, v, causal, scale):  # type: ignore[no-untyped-def]
+            calls.append((len(q), q.shape[2], causal))
+            return super().forward(q, k, v, causal, scale)
+
+    results(with_kernel(row, Counted()), row)
+    lengths = Counter((row.stops - row.starts).tolist())
+    assert sorted(calls) == sorted(
+        [*((n, size, True) for size, n in lengths.items())]
+        + [(1, int(end - stop), False) for stop, end in zip(row.stops, row.ends, strict=True) if end > stop]
+    )
+    assert max(lengths.values()) > 1

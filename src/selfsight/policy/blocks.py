@@ -2,8 +2,9 @@
 
 A token sees the tokens of its root path. For a row laid out as `trie` says, that is one causal block per node
 (its own span) and one block without any mask per inner node (its span, seen by all its descendants at once).
-Every block is a plain attention that also returns the log of its softmax sum; two results over disjoint keys
-join exactly:
+Spans of one length are computed together: answers are many and short, and a call for each would cost more than its
+arithmetic. Every block is a plain attention that also returns the log of its softmax sum; two results over disjoint
+keys join exactly:
 
     lse = log(e^lse_1 + e^lse_2)        out = out_1 e^(lse_1 - lse) + out_2 e^(lse_2 - lse)
 
@@ -22,10 +23,12 @@ Left out: a CUDA kernel. FlexAttention takes the rule of `trie` as it is (`k <= 
 backward pass on CPUs, where it could not be tested; a kernel with (out, lse) forward and backward is all that
 is needed here.
 
-Shapes: H query heads = K key heads x `rep`, S tokens of the row, D head size; q (1, H, S, D), k, v (1, K, S, D).
+Shapes: H query heads = K key heads x `rep`, S tokens of the row, D head size; q (1, H, S, D), k, v (1, K, S, D); n
+spans of one length.
 """
 
 import logging
+from collections import defaultdict
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -42,18 +45,23 @@ logger = logging.getLogger(__name__)
 _SCORES = 1 << 24  # attention scores held at once by `Products`
 
 
-class Block(NamedTuple):
-    """Queries [q0, q1) look at keys [k0, k1), causally if the two are the same span."""
+class Own(NamedTuple):
+    """The spans (n, Q) of one length Q, as places; each looks at itself, causally."""
+
+    places: Tensor
+
+
+class Below(NamedTuple):
+    """Queries [q0, q1) look at all keys [k0, k1)."""
 
     q0: int
     q1: int
     k0: int
     k1: int
-    causal: bool
 
 
 class Kernel(Protocol):
-    """One block; q (1, H, Q, D), k and v (1, K, M, D), out like q, lse (1, H, Q) float32."""
+    """Blocks of one shape; q (n, H, Q, D), k and v (n, K, M, D), out like q, lse (n, H, Q) float32."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]: ...
 
@@ -82,58 +90,56 @@ class Products:
     """Two matrix products forward, five backward; the query heads of a key head become more queries of it."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+        n, H, _, _ = q.shape
         outs, lses = [], []
         for first, last in self._slices(q, k):
             scores = self._scores(q[:, :, first:last], k, first if causal else None, scale)
             lse = scores.logsumexp(-1)
             weights = scores.sub_(lse[..., None]).exp_().to(v.dtype)
-            outs.append(_unfold(weights @ v[0], q.shape[1]))
-            lses.append(lse.reshape(1, q.shape[1], -1))
+            outs.append(_unfold(weights @ v, H))
+            lses.append(lse.reshape(n, H, -1))
         return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
 
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        K, H = k.shape[1], q.shape[1]
+        n, K, H = len(q), k.shape[1], q.shape[1]
         delta = (grad * out).sum(-1, dtype=torch.float32)
-        grad_q, grad_k, grad_v = (
-            [],
-            torch.zeros_like(k[0], dtype=torch.float32),
-            torch.zeros_like(v[0], dtype=torch.float32),
-        )
+        grad_q = []
+        grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
         for first, last in self._slices(q, k):
             scores = self._scores(q[:, :, first:last], k, first if causal else None, scale)
-            weights = scores.sub_(lse[:, :, first:last].reshape(K, -1, 1)).exp_()
+            weights = scores.sub_(lse[:, :, first:last].reshape(n, K, -1, 1)).exp_()
             g, folded = _fold(grad[:, :, first:last], K), _fold(q[:, :, first:last], K)
             grad_v += weights.to(g.dtype).transpose(-1, -2) @ g
-            inner = (g @ v[0].transpose(-1, -2)).float() - delta[:, :, first:last].reshape(K, -1, 1)
+            inner = (g @ v.transpose(-1, -2)).float() - delta[:, :, first:last].reshape(n, K, -1, 1)
             grad_scores = inner.mul_(weights).mul_(scale).to(q.dtype)
-            grad_q.append(_unfold(grad_scores @ k[0], H))
+            grad_q.append(_unfold(grad_scores @ k, H))
             grad_k += grad_scores.transpose(-1, -2) @ folded
-        return torch.cat(grad_q, dim=2), grad_k[None], grad_v[None]
+        return torch.cat(grad_q, dim=2), grad_k, grad_v
 
     def _slices(self, q: Tensor, k: Tensor) -> list[tuple[int, int]]:
-        at_once = max(1, _SCORES // (q.shape[1] * k.shape[2]))
+        at_once = max(1, _SCORES // (len(q) * q.shape[1] * k.shape[2]))
         return [(first, min(first + at_once, q.shape[2])) for first in range(0, q.shape[2], at_once)]
 
     def _scores(self, q: Tensor, k: Tensor, first: int | None, scale: float) -> Tensor:
-        """(K, rep * Q, M) float32; with `first` causal, that being the place of the first query."""
-        scores = (_fold(q, k.shape[1]) @ k[0].transpose(-1, -2)).float().mul_(scale)
+        """(n, K, rep * Q, M) float32; with `first` causal, that being the place of the first query."""
+        scores = (_fold(q, k.shape[1]) @ k.transpose(-1, -2)).float().mul_(scale)
         if first is not None:
             count, keys = q.shape[2], k.shape[2]
             hidden = torch.ones((count, keys), dtype=torch.bool, device=q.device).triu_(first + 1)
-            scores.view(k.shape[1], -1, count, keys).masked_fill_(hidden, -torch.inf)
+            scores.view(len(q), k.shape[1], -1, count, keys).masked_fill_(hidden, -torch.inf)
         return scores
 
 
 def _fold(x: Tensor, K: int) -> Tensor:
-    """(1, H, Q, D) to (K, rep * Q, D)."""
-    return x.reshape(K, -1, x.shape[-1])
+    """(n, H, Q, D) to (n, K, rep * Q, D)."""
+    return x.reshape(len(x), K, -1, x.shape[-1])
 
 
 def _unfold(x: Tensor, H: int) -> Tensor:
-    """(K, rep * Q, D) to (1, H, Q, D)."""
-    return x.reshape(1, H, -1, x.shape[-1])
+    """(n, K, rep * Q, D) to (n, H, Q, D)."""
+    return x.reshape(len(x), H, -1, x.shape[-1])
 
 
 @cache
@@ -142,7 +148,8 @@ def kernel_for(device_type: str) -> Kernel:
     if device_type != "cpu":
         return Products()
     try:
-        difference = _difference(Fused(), Products())
+        with torch.autocast(device_type, enabled=False):  # it would change the numbers of one of the two
+            difference = _difference(Fused(), Products())
     except (AttributeError, RuntimeError, TypeError) as error:  # another PyTorch: no such operator, or another form
         logger.warning("attention by plain matrix products: no fused kernel here (%s)", error)
         return Products()
@@ -155,7 +162,7 @@ def kernel_for(device_type: str) -> Kernel:
 def _difference(one: Kernel, other: Kernel) -> float:
     """Largest difference in outputs and gradients on a small example, with and without a mask."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v, grad = (torch.randn((1, heads, 5, 32), generator=generator) for heads in (4, 2, 2, 4))
+    q, k, v, grad = (torch.randn((3, heads, 5, 32), generator=generator) for heads in (4, 2, 2, 4))
     worst = 0.0
     for causal in (True, False):
         out, lse = other.forward(q, k, v, causal, 0.2)
@@ -169,17 +176,20 @@ def _difference(one: Kernel, other: Kernel) -> float:
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Block, ...], kernel: Kernel, scale: float
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Own | Below, ...], kernel: Kernel, scale: float
     ) -> Tensor:
-        """(1, H, S, D); every token lies in exactly one causal block, and these come first."""
+        """(1, H, S, D); every token lies in exactly one span of its own, and these come first."""
         _, H, S, D = q.shape
         out = torch.empty((1, S, H, D), dtype=torch.float32, device=q.device).transpose(1, 2)
         lse = torch.empty((1, H, S), dtype=torch.float32, device=q.device)
-        for q0, q1, k0, k1, causal in blocks:
-            part, part_lse = kernel.forward(q[:, :, q0:q1], k[:, :, k0:k1], v[:, :, k0:k1], causal, scale)
-            if causal:
-                out[:, :, q0:q1], lse[:, :, q0:q1] = part, part_lse
+        for block in blocks:
+            if isinstance(block, Own):
+                part, part_lse = kernel.forward(_taken(q, block), _taken(k, block), _taken(v, block), True, scale)
+                _put(out, block, part.float())
+                _put(lse, block, part_lse)
                 continue
+            q0, q1, k0, k1 = block
+            part, part_lse = kernel.forward(q[:, :, q0:q1], k[:, :, k0:k1], v[:, :, k0:k1], False, scale)
             before = lse[:, :, q0:q1]
             joined = torch.logaddexp(before, part_lse)
             out[:, :, q0:q1].mul_((before - joined).exp()[..., None])
@@ -195,8 +205,14 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
         grad = grad.contiguous() if grad.stride(-1) != 1 else grad
-        grad_q, grad_k, grad_v = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (q, k, v))
-        for q0, q1, k0, k1, causal in ctx.blocks:
+        grad_q, grad_k, grad_v = (torch.empty(x.shape, dtype=torch.float32, device=x.device) for x in (q, k, v))
+        for block in ctx.blocks:
+            if isinstance(block, Own):
+                parts = ctx.kernel.backward(*(_taken(x, block) for x in (grad, q, k, v, out, lse)), True, ctx.scale)
+                for whole, part in zip((grad_q, grad_k, grad_v), parts, strict=True):
+                    _put(whole, block, part.float())
+                continue
+            q0, q1, k0, k1 = block
             part_q, part_k, part_v = ctx.kernel.backward(
                 grad[:, :, q0:q1],
                 q[:, :, q0:q1],
@@ -204,7 +220,7 @@ class _Blocks(torch.autograd.Function):
                 v[:, :, k0:k1],
                 out[:, :, q0:q1],
                 lse[:, :, q0:q1],
-                causal,
+                False,
                 ctx.scale,
             )
             grad_q[:, :, q0:q1] += part_q
@@ -213,19 +229,38 @@ class _Blocks(torch.autograd.Function):
         return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None, None
 
 
-def blocks_of(row: Row) -> tuple[Block, ...]:
-    """Every node's own span, then every inner node's span under its descendants."""
-    nodes = list(zip(row.starts.tolist(), row.stops.tolist(), row.ends.tolist(), strict=True))
-    own = [Block(start, stop, start, stop, True) for start, stop, _ in nodes]
-    below = [Block(stop, end, start, stop, False) for start, stop, end in nodes if end > stop]
-    return (*own, *below)
+def _taken(x: Tensor, block: Own) -> Tensor:
+    """(1, H, S, ...) at the places of n spans, as (n, H, Q, ...); a view where there is one span."""
+    n, size = block.places.shape
+    if n == 1:
+        first = int(block.places[0, 0])
+        return x[:, :, first : first + size]
+    return x[0].index_select(1, block.places.flatten()).unflatten(1, (n, size)).transpose(0, 1)
+
+
+def _put(whole: Tensor, block: Own, part: Tensor) -> None:
+    """Writes (n, H, Q, ...) to the places of n spans of (1, H, S, ...)."""
+    whole[0].index_copy_(1, block.places.flatten(), part.transpose(0, 1).flatten(1, 2))
+
+
+def blocks_of(row: Row, device: torch.device) -> tuple[Own | Below, ...]:
+    """Every node's own span, those of one length together, then every inner node's span under its descendants."""
+    spans: dict[int, list[int]] = defaultdict(list)
+    for start, stop in zip(row.starts.tolist(), row.stops.tolist(), strict=True):
+        spans[stop - start].append(start)
+    own = [
+        Own(torch.tensor(starts, device=device)[:, None] + torch.arange(size, device=device))
+        for size, starts in sorted(spans.items())
+    ]
+    nodes = zip(row.starts.tolist(), row.stops.tolist(), row.ends.tolist(), strict=True)
+    return (*own, *(Below(stop, end, start, stop) for start, stop, end in nodes if end > stop))
 
 
 class TrieAttention:
     """The attention of a row's tokens, by blocks."""
 
     def __init__(self, row: Row, device: torch.device) -> None:
-        self.blocks = blocks_of(row)
+        self.blocks = blocks_of(row, device)
         self.kernel = kernel_for(device.type)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from selfsight.errors import SelfsightError
+from selfsight.policy.prefix import install
 from selfsight.starter.architecture import save_starter, starter_config, train_tokenizer
 from selfsight.starter.corpus import CAREFUL, MIXTURE, page
 from selfsight.starter.pretrain import LinearPatches, Pages, Stage, batch_loss, loader
@@ -52,7 +53,7 @@ def build(
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(starter_config(tokenizer))
     model.model.visual.patch_embed = LinearPatches(model.model.visual.patch_embed)
-    model.set_attn_implementation({"text_config": "starter_tree"})
+    install(model)
     model.train()
     plan = {
         "seed": seed,

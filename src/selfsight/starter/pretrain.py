@@ -1,9 +1,8 @@
 """Teaches the starter to read and write: next-token prediction on pages, the image of a page computed once.
 
-A page is one image with several segments about it. Its tokens lie in one row: the image's prefix, then the
-segments, each of which sees the prefix and itself (a tree mask, without building the mask). That is about eight
-times cheaper than a row per segment. No padding reaches the linear layers: rows are ragged and only attention
-gathers them.
+A page is one image with several segments about it. It is a trie: the image's prefix, then the segments, each of which
+sees the prefix and itself. So the image is computed once, about eight times cheaper than a row per segment, by the very
+attention that the learner uses (policy/blocks.py), without padding and without a mask.
 
 Every batch is a function of (seed, step), so a build that is stopped and resumed sees the same pages.
 """
@@ -17,8 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import AttentionInterface, PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
+from selfsight.policy.blocks import TrieAttention
+from selfsight.policy.prefix import prepared_mask
+from selfsight.policy.trie import Row
 from selfsight.starter.architecture import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from selfsight.starter.corpus import Authors, Page, page
 
@@ -48,79 +50,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class TreeLayout:
-    """Where prefixes and segments lie in a flat row of B * P + sum(lengths) tokens."""
-
-    prefixes: int  # B
-    prefix_length: int  # P
-    owner_N: torch.Tensor  # the prefix each segment belongs to
-    gather_NC: torch.Tensor  # flat index of each segment's tokens; padding points at the first token
-    scatter_T: torch.Tensor  # for each segment token in the row, its place in (N * C)
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Flat tensors of one batch of pages."""
+    """One batch of pages: a row of B tries (see policy/trie.py), the pages' pixels, and the tokens to learn."""
 
-    input_ids: torch.Tensor  # (1, S)
-    position_ids: torch.Tensor  # (3, 1, S)
+    row: Row
     pixel_values: torch.Tensor  # (B * patches, 3 * 2 * 14 * 14)
     image_grid_thw: torch.Tensor  # (B, 3)
-    layout: TreeLayout
-    source_R: torch.Tensor  # rows whose next token is learned
-    target_R: torch.Tensor
-
-
-def tree_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    tree: TreeLayout | None = None,
-    **_: object,
-) -> tuple[torch.Tensor, None]:
-    """Attention over a flat row: prefixes see themselves causally, segments see their prefix and themselves."""
-    assert tree is not None and query.shape[0] == 1
-    heads, dim = query.shape[1], query.shape[3]
-    cut, length = tree.prefixes * tree.prefix_length, tree.gather_NC.shape[1]
-
-    def rows(x: torch.Tensor) -> torch.Tensor:
-        return x[0].transpose(0, 1).reshape(x.shape[2], heads * dim)
-
-    def prefixes(x_SD: torch.Tensor) -> torch.Tensor:
-        return x_SD[:cut].view(tree.prefixes, tree.prefix_length, heads, dim).transpose(1, 2)
-
-    def segments(x_SD: torch.Tensor) -> torch.Tensor:
-        return x_SD.index_select(0, tree.gather_NC.flatten()).view(-1, length, heads, dim).transpose(1, 2)
-
-    q, k, v = rows(query), rows(key), rows(value)
-    scale = dim**-0.5 if scaling is None else scaling
-    kp, vp = prefixes(k), prefixes(v)
-    out_prefix = _attend(prefixes(q), [(kp, vp)], scale)
-    shared = (kp.index_select(0, tree.owner_N), vp.index_select(0, tree.owner_N))
-    out_segments = _attend(segments(q), [shared, (segments(k), segments(v))], scale)
-    flat = out_segments.transpose(1, 2).reshape(-1, heads * dim).index_select(0, tree.scatter_T)
-    out = torch.cat([out_prefix.transpose(1, 2).reshape(cut, heads * dim), flat])
-    return out.view(1, -1, heads, dim), None
-
-
-def _attend(q: torch.Tensor, memories: list[tuple[torch.Tensor, torch.Tensor]], scale: float) -> torch.Tensor:
-    """Softmax over several memories at once; the last one is the queries' own and therefore causal.
-
-    Written out because the fused CPU kernel's backward took half of a training step at these short lengths.
-    """
-    scores = [(q * scale) @ k.transpose(-1, -2) for k, _ in memories]
-    length = q.shape[-2]
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
-    scores[-1] = scores[-1].masked_fill(future, -torch.inf)
-    weights = torch.cat(scores, -1).softmax(-1).to(q.dtype)
-    parts = weights.split([k.shape[-2] for k, _ in memories], -1)
-    out = parts[0] @ memories[0][1]
-    for part, (_, v) in zip(parts[1:], memories[1:], strict=True):
-        out = out + part @ v
-    return out
+    target_R: torch.Tensor  # the tokens that follow `row.picked`
 
 
 class LinearPatches(torch.nn.Module):
@@ -136,9 +72,6 @@ class LinearPatches(torch.nn.Module):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """(patches, pixels) -> (patches, width)."""
         return F.linear(patches, self.proj.weight.flatten(1))
-
-
-AttentionInterface.register("starter_tree", tree_attention)
 
 
 def patches(images: list[np.ndarray]) -> np.ndarray:
@@ -174,49 +107,49 @@ class Pages(IterableDataset[Batch]):
 
 
 def collate(tokenizer: PreTrainedTokenizerFast, pages: Sequence[Page]) -> Batch:
-    """Lays pages out in one flat row."""
+    """Lays pages out in one row: [image | segment | segment ...] [image | segment ...] ..."""
     special = tokenizer.convert_tokens_to_ids
     prefix = [special("<|user|>"), special("<|vision_start|>"), *[special("<|image_pad|>")] * IMAGE_TOKENS,
               special("<|vision_end|>")]  # fmt: skip
     side = math.isqrt(IMAGE_TOKENS)
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), 0).reshape(2, -1)
-    image_pos = np.concatenate([np.zeros((1, IMAGE_TOKENS), dtype=np.int64), grid]) + 2
+    image_places = np.concatenate([np.zeros((1, IMAGE_TOKENS), dtype=np.int64), grid]) + 2
     after = 2 + side  # M-RoPE: text goes on behind the larger side of the image
-    prefix_pos = np.concatenate([np.tile([0, 1], (3, 1)), image_pos, np.full((3, 1), after)], 1)
-    ids, positions = prefix * len(pages), [prefix_pos] * len(pages)
-    owners, spans, sources, targets = [], [], [], []
-    texts = [(i, s.user, s.completion) for i, p in enumerate(pages) for s in p.segments]
-    users = tokenizer([t[1] for t in texts], add_special_tokens=False)["input_ids"]
-    completions = tokenizer([t[2] for t in texts], add_special_tokens=False)["input_ids"]
-    for (owner, _, _), user, completion in zip(texts, users, completions, strict=True):
-        turn = [*user, special("<|assistant|>"), *completion, special("<|im_end|>")]
-        start, learned = len(ids), len(completion) + 1
-        ids += turn
-        spans.append((start, len(turn)))
-        owners.append(owner)
-        positions.append(np.tile(np.arange(after + 1, after + 1 + len(turn)), (3, 1)))
-        sources.append(np.arange(start + len(turn) - learned - 1, start + len(turn) - 1))
-        targets += turn[-learned:]
-    longest = max(length for _, length in spans)
-    gather = np.zeros((len(spans), longest), dtype=np.int64)
-    scatter = []
-    for n, (start, length) in enumerate(spans):
-        gather[n, :length] = np.arange(start, start + length)
-        scatter.append(n * longest + np.arange(length))
-    layout = TreeLayout(
-        len(pages),
-        len(prefix),
-        torch.tensor(owners),
-        torch.from_numpy(gather),
-        torch.from_numpy(np.concatenate(scatter)),
+    prefix_planes = np.concatenate([np.tile([0, 1], (3, 1)), image_places, np.full((3, 1), after)], 1)
+    texts = [(s.user, s.completion) for p in pages for s in p.segments]
+    users = iter(tokenizer([user for user, _ in texts], add_special_tokens=False)["input_ids"])
+    completions = iter(tokenizer([completion for _, completion in texts], add_special_tokens=False)["input_ids"])
+    ids: list[int] = []
+    planes, starts, stops, ends, parents, picked, targets = [], [], [], [], [], [], []
+    for one in pages:
+        root = len(starts)
+        starts.append(len(ids))
+        ids += prefix
+        planes.append(prefix_planes)
+        stops.append(len(ids))
+        parents.append(-1)
+        ends.append(0)  # known when the page is written
+        for _ in one.segments:
+            completion = next(completions)
+            turn = [*next(users), special("<|assistant|>"), *completion, special("<|im_end|>")]
+            starts.append(len(ids))
+            ids += turn
+            planes.append(np.tile(np.arange(after + 1, after + 1 + len(turn)), (3, 1)))
+            learned = len(completion) + 1
+            picked.append(np.arange(len(ids) - learned - 1, len(ids) - 1))
+            targets += turn[-learned:]
+            stops.append(len(ids))
+            ends.append(len(ids))
+            parents.append(root)
+        ends[root] = len(ids)
+    row = Row(
+        ids=np.array(ids), planes=np.concatenate(planes, 1), starts=np.array(starts), stops=np.array(stops),
+        ends=np.array(ends), parents=np.array(parents), images=(), members=(), picked=np.concatenate(picked),
     )  # fmt: skip
     return Batch(
-        torch.tensor([ids]),
-        torch.from_numpy(np.concatenate(positions, 1))[:, None],
+        row,
         torch.from_numpy(patches([np.asarray(p.image) for p in pages])),
         torch.tensor([[1, IMAGE_SIZE // PATCH, IMAGE_SIZE // PATCH]] * len(pages)),
-        layout,
-        torch.from_numpy(np.concatenate(sources)),
         torch.tensor(targets),
     )
 
@@ -226,15 +159,21 @@ def loader(pages: Pages, workers: int) -> Iterator[Batch]:
     return iter(DataLoader(pages, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
 
 
-def batch_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Mean negative log-likelihood of the completions' tokens."""
-    hidden = model.model(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
+def hidden_states(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+    """(R, hidden) states that predict the tokens to learn. The model's attention must go through policy/prefix.py."""
+    row = batch.row
+    hidden: torch.Tensor = model.model(
+        input_ids=torch.from_numpy(row.ids)[None],
+        position_ids=torch.from_numpy(row.planes)[:, None],
+        attention_mask=prepared_mask(model.device),
         pixel_values=batch.pixel_values,
         image_grid_thw=batch.image_grid_thw,
         use_cache=False,
-        tree=batch.layout,
+        shared_prefix=TrieAttention(row, model.device),
     ).last_hidden_state[0]
-    logits = model.lm_head(hidden.index_select(0, batch.source_R))
-    return F.cross_entropy(logits.float(), batch.target_R)
+    return hidden.index_select(0, torch.from_numpy(row.picked))
+
+
+def batch_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+    """Mean negative log-likelihood of the completions' tokens."""
+    return F.cross_entropy(model.lm_head(hidden_states(model, batch)).float(), batch.target_R)
