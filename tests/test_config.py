@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsight.config import (
@@ -250,6 +250,7 @@ plain_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), plain_values, max_size=4))
 def test_yaml_that_we_write_reads_back_unchanged(data: dict[str, object]) -> None:
     assert parse_yaml(dump_yaml(data), where="here") == data

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsight.evaluate.statistics import mcnemar_exact, mean_interval, paired_interval, wilson_interval
@@ -26,6 +26,7 @@ def test_wilson_gives_newcombes_published_intervals(successes: int, n: int, low:
     assert interval.low <= interval.mean <= interval.high
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_bounds_are_where_the_score_test_changes_its_mind(counts: tuple[int, int]) -> None:
     successes, n = counts
@@ -100,6 +101,7 @@ def test_clusters_of_one_are_no_clusters() -> None:
     assert mean_interval(values, seed=5, clusters=["a", "b", "c", "d"]) == mean_interval(values, seed=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=30), st.randoms())
 def test_the_interval_depends_on_the_seed_and_the_sample_but_not_on_its_order(values: list[float], rng) -> None:  # type: ignore[no-untyped-def]
     shuffled = list(values)

@@ -170,11 +170,11 @@ def test_fifty_thousand_random_outputs_raise_nothing_and_take_under_five_millise
     seconds = []
     for _ in range(50_000):
         text = "".join(rng.choices(plain, k=rng.randrange(12)))
-        started = time.perf_counter()
+        started = time.process_time()
         for reader in READERS:
             reader(text)
         count_votes([answer_key(text), answer_key(text[:3]), None])
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     seconds.sort()
     assert seconds[int(0.99 * len(seconds))] < 0.005
 
@@ -191,9 +191,9 @@ def test_adversarial_length_takes_linear_time(fragment: str, size: int) -> None:
     for reader in [*READERS, answer_key]:
         best = float("inf")
         for _ in range(3):  # the best of three: another process may own the core for a while
-            started = time.perf_counter()
+            started = time.process_time()
             reader(text)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.process_time() - started)
         assert best < 0.05, (reader, fragment)
 
 
@@ -201,9 +201,9 @@ def test_adversarial_length_takes_linear_time(fragment: str, size: int) -> None:
 def test_a_field_of_adversarial_content_is_read_in_linear_time(reader: Callable[[str], Reading]) -> None:
     for inside in ["<a " * 16_000, "user " * 10_000, "((((" * 10_000, "\u0301" * 50_000]:
         for text in (f"<question>{inside}?</question>", f"\\boxed{{{inside}}}", f"{inside}?"):
-            started = time.perf_counter()
+            started = time.process_time()
             reader(text)
-            assert time.perf_counter() - started < 0.05
+            assert time.process_time() - started < 0.05
 
 
 INJECTIONS = [

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsight.language import count_votes
@@ -43,6 +43,7 @@ def test_without_a_vote_there_is_no_winner_and_no_confidence(keys: list[None]) -
     )
 
 
+@settings(deadline=None)
 @given(KEYS, st.randoms())
 def test_the_result_does_not_depend_on_the_order_of_the_samples(keys: list[str | None], rng: random.Random) -> None:
     shuffled = list(keys)
@@ -52,6 +53,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_samples(keys: list[str |
     assert (first.winner, first.label, first.confidence) == (second.winner, second.label, second.confidence)
 
 
+@settings(deadline=None)
 @given(KEYS)
 def test_a_label_beats_every_other_key_strictly(keys: list[str | None]) -> None:
     votes = count_votes(keys)

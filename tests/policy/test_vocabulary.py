@@ -45,6 +45,15 @@ def test_chunks_equal_the_whole_softmax_in_value_gradient_and_entropy(
         assert (a - b).norm() <= 1e-5 * b.norm()
 
 
+def test_entropy_is_a_number_under_autocast_too() -> None:
+    rows, head, targets, banned = example()
+    plain = token_scores(rows, head, targets, banned, 1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = token_scores(rows, head, targets, banned, 1.0)
+    assert scores.entropy.dtype == scores.logprobs.dtype == torch.float32
+    assert (scores.entropy - plain.entropy).abs().max() < 0.05
+
+
 def test_logits_may_be_given_instead_of_a_head() -> None:
     rows, head, targets, banned = example()
     given = token_scores(head(rows), None, targets, banned, 0.8)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsight.errors import SelfsightError
@@ -173,6 +173,7 @@ def test_a_seed_is_the_same_number_for_ever() -> None:
     assert derive(7, "round", 2, "questioner", "f-0123", 3) == 1_444_822_929_625_669_664
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.one_of(st.integers(), st.text()), max_size=4), unique_by=repr, max_size=30))
 def test_different_streams_have_different_seeds_of_63_bits(paths: list[list[int | str]]) -> None:
     seeds = [derive(1, *path) for path in paths]

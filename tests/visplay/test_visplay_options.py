@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsight.config import EvolveConfig, GateSettings, load_config
@@ -349,6 +349,7 @@ def test_a_small_pool_names_the_gate_that_emptied_it() -> None:
         check_pool(items(8), counts, config("visplay.min_pool=9"), 2)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 260), st.integers(1, 4))
 def test_the_pieces_of_curation_cover_every_image_of_every_attempt_once(images: int, attempts: int) -> None:
     settings = config(f"visplay.pool_images={images}", f"visplay.max_pool_attempts={attempts}")

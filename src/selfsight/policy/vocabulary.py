@@ -63,9 +63,9 @@ class _Picked(torch.autograd.Function):
         logprobs = masked_logits(logits, banned, temperature)
         logprobs.sub_(logprobs.logsumexp(-1, keepdim=True))
         picked = logprobs.gather(-1, targets[:, None])[:, 0]
-        probabilities = logprobs.exp()
-        # A banned token has probability 0, and 0 times the lowest number is 0 where 0 times -inf is not.
-        entropy = -torch.linalg.vecdot(probabilities, logprobs.clamp_(min=torch.finfo(torch.float32).min))
+        probabilities = logprobs.exp_()
+        # 0 for the banned, whose log is -inf; and not a product that autocast would take in bfloat16.
+        entropy = torch.special.entr(probabilities).sum(-1)
         ctx.save_for_backward(probabilities, targets)
         ctx.temperature, ctx.kind = temperature, logits.dtype
         ctx.mark_non_differentiable(entropy)
