@@ -21,6 +21,7 @@ from selfsight.images.worlds.scene import Chart, Picture, Scene, sample_chart, s
 from selfsight.images.worlds.source import picture_rng, sample_picture
 from selfsight.images.worlds.truth import answer as true_answer
 from selfsight.language.prompts import get_pack
+from selfsight.starter.games import CAREFUL_PLAYERS, CARELESS_PLAYERS, Players, clue_turn, vote_turn
 
 PACK = get_pack("compact")
 
@@ -34,10 +35,12 @@ class Authors:
     careless: float
     guessing: float = 0.5
     careless_questions: float = 0.1
+    players: Players = CARELESS_PLAYERS
 
 
-CAREFUL = Authors(careless=0.0, careless_questions=0.0)
+CAREFUL = Authors(careless=0.0, careless_questions=0.0, players=CAREFUL_PLAYERS)
 MIXTURE = Authors(careless=0.6)
+BLANK_PAGES = 0.05  # share of pages with a blank picture, as the spy's is
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,16 @@ def page(index: int, *, seed: int, authors: Authors, segments: int = 8, size: in
     rng = picture_rng("mixed", "build", seed, index)
     picture = sample_picture("mixed", rng)
     image = draw(picture, rng, size)
+    if segments > 1 and rng.random() < BLANK_PAGES:
+        return _blank_page(image, authors, segments, rng)
     written = [Segment(PACK.describer_user, describe(picture))]
     if segments == 1:
         return Page(image, tuple(written))
-    written.append(_question(picture, authors, rng))
-    if rng.random() < 0.5:
-        written.append(_question(picture, authors, rng))
-    if rng.random() < 0.5:
-        written.append(_judgement(picture, authors, rng))
+    turns = (
+        (1.0, _question), (0.5, _question), (0.5, _judgement), (0.35, _clue), (0.35, _vote),
+    )  # fmt: skip
+    written += [turn(picture, authors, rng) for share, turn in turns if rng.random() < share]
+    written = written[:segments]
     families = families_for(picture)
     order = rng.permutation(len(families))
     turn = 0
@@ -79,6 +84,21 @@ def page(index: int, *, seed: int, authors: Authors, segments: int = 8, size: in
             query, truth = asked
             written.append(Segment(say(query, rng), author_answer(query, truth, picture, authors, rng)))
     return Page(image, tuple(written))
+
+
+def _blank_page(image: Image.Image, authors: Authors, segments: int, rng: np.random.Generator) -> Page:
+    """What a spy has before it, and says, in one game after the other."""
+    turns = [clue_turn(None, authors.players, rng) for _ in range(segments - 1)]
+    nothing = Segment(PACK.describer_user, "nothing.")
+    return Page(Image.new("RGB", image.size, "white"), (nothing, *(Segment(*turn) for turn in turns)))
+
+
+def _clue(picture: Picture, authors: Authors, rng: np.random.Generator) -> Segment:
+    return Segment(*clue_turn(picture, authors.players, rng))
+
+
+def _vote(picture: Picture, authors: Authors, rng: np.random.Generator) -> Segment:
+    return Segment(*vote_turn(picture, authors.players, rng))
 
 
 def describe(picture: Picture) -> str:

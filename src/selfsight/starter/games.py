@@ -34,15 +34,18 @@ _SAYABLE = {
 
 @dataclass(frozen=True)
 class Players:
-    """Shares of the mixture: of clues that are made up, of votes without working, and of those, of random ones."""
+    """Shares of the mixture: of citizens' and of spies' clues that are made up, of votes without working, and of
+    those, of random ones.
+    """
 
-    careless_clues: float
+    careless_citizens: float
+    careless_spies: float
     careless_votes: float
     guessing: float
 
 
-CAREFUL_PLAYERS = Players(careless_clues=0.0, careless_votes=0.0, guessing=0.0)
-CARELESS_PLAYERS = Players(careless_clues=0.1, careless_votes=0.85, guessing=0.9)
+CAREFUL_PLAYERS = Players(careless_citizens=0.0, careless_spies=0.0, careless_votes=0.0, guessing=0.0)
+CARELESS_PLAYERS = Players(careless_citizens=0.05, careless_spies=0.9, careless_votes=0.85, guessing=0.9)
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,14 @@ def sample_game(picture: Picture, view: SpyView, players: Players, rng: np.rando
     clues: list[PublicClue] = []
     for turn in range(seats * rounds):
         seat = turn % seats + 1
-        own, heard = (seen_by_spy if seat == spy else picture), tuple(clue.text for clue in clues)
-        clues.append(PublicClue(seat, turn // seats + 1, clue(own, heard, players, rng)))
+        own, heard = (seen_by_spy if seat == spy else picture), tuple(said.text for said in clues)
+        careless = rng.random() < (players.careless_spies if seat == spy else players.careless_citizens)
+        clues.append(PublicClue(seat, turn // seats + 1, clue(own, heard, careless, rng)))
     return Game(PublicState(seats, rounds, view, tuple(clues)), spy)
 
 
-def clue(own: Picture | None, heard: tuple[str, ...], players: Players, rng: np.random.Generator) -> str:
+def clue(own: Picture | None, heard: tuple[str, ...], careless: bool, rng: np.random.Generator) -> str:
     """A clue by a player who sees `own` (None: a blank picture); never one that was heard."""
-    careless = rng.random() < players.careless_clues
     for _ in range(50):
         if own is not None and not careless:
             said = statement(own, rng)
@@ -149,9 +152,9 @@ def clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -
     turns = [turn for turn in range(len(public.clues)) if turn % public.players + 1 == seat]
     before = game.until(int(rng.choice(turns)))
     private = PrivateState(seat, role, ())
-    heard = tuple(said.text for said in before.clues)
     asked = PACK.clue(before, private, SeatView(seat, _ANY)).user
-    return asked, f"\\boxed{{{clue(own, heard, players, rng)}}}"
+    careless = rng.random() < (players.careless_spies if role == "spy" else players.careless_citizens)
+    return asked, f"\\boxed{{{clue(own, tuple(said.text for said in before.clues), careless, rng)}}}"
 
 
 def vote_turn(picture: Picture, players: Players, rng: np.random.Generator) -> tuple[str, str]:
