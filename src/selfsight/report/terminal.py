@@ -1,4 +1,4 @@
-"""A run's summary and an evaluation as text for a person.
+"""A run's summary, an evaluation and an arena as text for a person.
 
 Reads `summary.json` as it is (accuracies and shares in [0, 1], `ci95` a pair [low, high]) and adds no
 number of its own. A figure that a run could not measure (exact truth exists for worlds only) is shown as
@@ -19,6 +19,7 @@ Summary = Mapping[str, Any]
 
 _DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
+_ACCURACIES = (("accuracy", "ci95"), ("sampled", "sampled_ci95"), ("majority", "majority_ci95"))
 
 
 def render_summary(summary: Summary, stream: TextIO) -> None:
@@ -59,6 +60,46 @@ def render_evaluation(result: Summary, stream: TextIO) -> None:
     console.print(Text(f"\n{plain_text(str(result['model']))}: {about}"))
     console.print(table)
     console.print(Text(f"unreadable answers: {_share(heldout['format_failures'])} of the greedy ones"))
+
+
+def render_arena(result: Summary, stream: TextIO) -> None:
+    """Two models in the arena, and as voters on the same clues; accuracies stand beside chance."""
+    console = _console(stream)
+    rules, arena, decisions = result["rules"], result["arena"], result["decisions"]
+    a, b = plain_text(str(result["a"])), plain_text(str(result["b"]))
+    about = f"{rules['players']} players, {rules['clue_rounds']} clue rounds, spy view {rules['spy_view']}"
+    console.print(Text(f"\nA is {a}, B is {b}: {about}, {arena['images']} images"))
+    games = _table(f"{arena['games']} games won", "A", "B")
+    for label, side in (("as citizens and voter", "citizens"), ("as spy", "spy")):
+        sides = (arena[f"{name}_{side}"] for name in ("a", "b"))
+        games.add_row(label, *(_with_interval(won["rate"], won["ci95"]) for won in sides))
+    games.add_row("all", _with_interval(arena["a"]["rate"], arena["a"]["ci95"]), "")
+    console.print(games)
+    gain = arena["citizens_gain"]
+    console.print(Text(f"A's citizens over B's: {_change(gain['difference'], gain['ci95'])} points, paired by image"))
+    if arena["guessing"] is not None:
+        console.print(Text(f"citizens whose voter guesses win {_share(arena['guessing'])}\n"))
+    first = decisions["a"]
+    title = f"{first['n']} votes on B's clues; chance {_share(first['chance'])}"
+    voters = _table(title, "greedy", "sampled (T = 1)", "majority", "n/a", "invalid")
+    probes = decisions["probes"]
+    for label, found in (
+        ("A", first),
+        ("B", decisions["b"]),
+        ("A without the image", probes["clue_only"]),
+        ("A without the clues", probes["image_only"]),
+    ):
+        voters.add_row(
+            label,
+            *(_with_interval(found[name], found[ci]) for name, ci in _ACCURACIES),
+            _share(found["sampled_abstentions"]),
+            _share(found["sampled_invalid"]),
+        )
+    seat = probes["position_only"]
+    voters.add_row(f"always player {seat['seat']}", *[_share(seat["accuracy"])] * 3, _DASH, _DASH)
+    change = decisions["change"]
+    voters.add_row("A over B, paired", *(_change(change[name], change[ci]) for name, ci in _ACCURACIES), "", "")
+    console.print(voters)
 
 
 def verdict(summary: Summary) -> str:
