@@ -440,3 +440,50 @@ def test_an_evaluation_is_shown_by_family() -> None:
     assert "50.0 % [46.0, 54.0]" in stream.getvalue()
     row = next(line for line in stream.getvalue().splitlines() if line.startswith("counting"))
     assert row.split() == ["counting", "41.0", "%", "35.0", "%", "52.0", "%"]
+
+
+# ------------------------------------------------------------------------------------------ games
+
+
+def test_arena_hands_its_options_to_the_contest(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def run_contest(a: str, b: str, game: Any, contest: Any, *, progress: Any) -> dict[str, Any]:
+        calls.append((a, b, game, contest))
+        return {"a": a}
+
+    monkeypatch.setattr("selfsight.evaluate.contest.run_contest", run_contest)
+    options = ["--games", "30", "--images", "worlds:charts", "--spy-view", "modified", "--players", "3", "--seed", "7"]
+    result = invoke(app, ["arena", "./mine", "starter", *options, "--clues", "c.jsonl", "--out", "o", "--json"])
+    assert json.loads(result.stdout) == {"a": "./mine"}
+    (a, b, game, contest) = calls[0]
+    assert (a, b, game.players, game.clue_rounds, game.spy_view, game.voter) == (
+        "./mine", "starter", 3, 2, "modified", "referee",
+    )  # fmt: skip
+    assert (contest.games, contest.images, contest.seed, contest.clues, contest.out) == (
+        30, "worlds:charts", 7, Path("c.jsonl"), Path("o"),
+    )  # fmt: skip
+    for wrong in (["--spy-view", "x"], ["--players", "2"], ["--clue-rounds", "0"], ["--seed", "-1"]):
+        assert invoke(app, ["arena", "a", "b", *wrong]).exit_code == 2
+    assert len(calls) == 1
+
+
+def test_arena_refuses_games_that_favour_a_seat_before_anything_is_played() -> None:
+    result = invoke(app, ["arena", "starter", "starter", "--games", "7"])
+    assert result.exit_code == 2
+    assert "give a multiple of 5, such as 10" in result.stderr
+
+
+def test_play_shows_a_game_of_the_starter_and_a_person_may_leave_it() -> None:
+    short = ["--players", "3", "--clue-rounds", "1"]
+    watched = invoke(app, ["play", *short, "--seed", "3"])
+    assert watched.exit_code == 0, watched.output
+    assert "Round 1" in watched.stdout
+    assert "Clue rewards, which add up to 0:" in watched.stdout
+    seated = invoke(app, ["play", *short, "--seat", "1"], input="")
+    assert seated.exit_code == 0
+    assert seated.stdout.endswith("You left the table; the game was not finished.\n")
+    played = invoke(app, ["play", *short, "--seat", "1"], input="It is round\n2\n")
+    assert "player 1 (you): It is round" in played.stdout
+    assert "Decision rewards" in played.stdout
+    assert invoke(app, ["play", "--seat", "9"]).exit_code == 2

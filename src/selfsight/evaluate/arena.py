@@ -80,7 +80,7 @@ def play_matches(
 def arena_result(matches: Sequence[Match], *, seed: int = 0) -> dict[str, object]:
     """What finished matches show.
 
-    `a_citizens` and `a_spy` are A's wins on either side, `b_citizens` and `b_spy` those of B, `a` all of A's;
+    `a_citizens` and `a_spy` are A's wins on either side, `b_citizens` and `b_spy` those of B, `a` and `b` all of each;
     `citizens_gain` is the win rate of A's citizens minus that of B's; `guessing` is the citizens' win rate if every
     vote were drawn uniformly (None with seated voters). `form` has each side's clues and votes.
     """
@@ -102,6 +102,7 @@ def arena_result(matches: Sequence[Match], *, seed: int = 0) -> dict[str, object
         "images": len(set(images)),
         "guessing": win_by_guessing(settings.players, settings.votes) if settings.voter == "referee" else None,
         "a": _rate(wins_a + n - wins_b, 2 * n),
+        "b": _rate(wins_b + n - wins_a, 2 * n),
         "a_citizens": _rate(wins_a, n),
         "a_spy": _rate(n - wins_b, n),
         "b_citizens": _rate(wins_b, n),

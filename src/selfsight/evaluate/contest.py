@@ -11,6 +11,7 @@ from pathlib import Path
 from selfsight.evaluate.arena import arena_matches, arena_result, play_matches, write_matches
 from selfsight.evaluate.games import (
     SAMPLES,
+    check_balance,
     compare,
     decide,
     draw_clues,
@@ -48,6 +49,7 @@ def run_contest(
     a: str, b: str, game: GameSettings, contest: ContestSettings, *, progress: Progress
 ) -> dict[str, object]:
     """Plays and measures; the result is also written to `contest.out`, with every game."""
+    check_balance(contest.games, game)
     if contest.out is not None:
         with disk_errors(contest.out):
             contest.out.mkdir(parents=True, exist_ok=True)

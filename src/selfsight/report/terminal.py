@@ -69,37 +69,33 @@ def render_arena(result: Summary, stream: TextIO) -> None:
     a, b = plain_text(str(result["a"])), plain_text(str(result["b"]))
     about = f"{rules['players']} players, {rules['clue_rounds']} clue rounds, spy view {rules['spy_view']}"
     console.print(Text(f"\nA is {a}, B is {b}: {about}, {arena['images']} images"))
-    games = _table(f"{arena['games']} games won", "A", "B")
+    games = _table(f"won of {arena['games']} games", "A", "B")
     for label, side in (("as citizens and voter", "citizens"), ("as spy", "spy")):
         sides = (arena[f"{name}_{side}"] for name in ("a", "b"))
         games.add_row(label, *(_with_interval(won["rate"], won["ci95"]) for won in sides))
-    games.add_row("all", _with_interval(arena["a"]["rate"], arena["a"]["ci95"]), "")
+    games.add_row("all", *(_with_interval(arena[name]["rate"], arena[name]["ci95"]) for name in ("a", "b")))
     console.print(games)
     gain = arena["citizens_gain"]
     console.print(Text(f"A's citizens over B's: {_change(gain['difference'], gain['ci95'])} points, paired by image"))
     if arena["guessing"] is not None:
         console.print(Text(f"citizens whose voter guesses win {_share(arena['guessing'])}\n"))
-    first = decisions["a"]
-    title = f"{first['n']} votes on B's clues; chance {_share(first['chance'])}"
-    voters = _table(title, "greedy", "sampled (T = 1)", "majority", "n/a", "invalid")
-    probes = decisions["probes"]
+    first, second, probes, change = decisions["a"], decisions["b"], decisions["probes"], decisions["change"]
+    console.print(Text(f"{first['n']} votes on clues of B; chance {_share(first['chance'])}"))
+    voters = _table("", "greedy", "sampled (T = 1)", "majority")
     for label, found in (
         ("A", first),
-        ("B", decisions["b"]),
+        ("B", second),
         ("A without the image", probes["clue_only"]),
         ("A without the clues", probes["image_only"]),
     ):
-        voters.add_row(
-            label,
-            *(_with_interval(found[name], found[ci]) for name, ci in _ACCURACIES),
-            _share(found["sampled_abstentions"]),
-            _share(found["sampled_invalid"]),
-        )
+        voters.add_row(label, *(_with_interval(found[name], found[ci]) for name, ci in _ACCURACIES))
     seat = probes["position_only"]
-    voters.add_row(f"always player {seat['seat']}", *[_share(seat["accuracy"])] * 3, _DASH, _DASH)
-    change = decisions["change"]
-    voters.add_row("A over B, paired", *(_change(change[name], change[ci]) for name, ci in _ACCURACIES), "", "")
+    voters.add_row(f"always player {seat['seat']}", *[_share(seat["accuracy"])] * 3)
+    voters.add_row("A over B, paired", *(_change(change[name], change[ci]) for name, ci in _ACCURACIES))
     console.print(voters)
+    for label, found in (("A", first), ("B", second)):
+        abstained, invalid = _share(found["sampled_abstentions"]), _share(found["sampled_invalid"])
+        console.print(Text(f"{label}'s samples: {abstained} n/a, {invalid} invalid"))
 
 
 def verdict(summary: Summary) -> str:
