@@ -11,6 +11,7 @@ from scripted_players import Scripted, bluffed, few, told
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from selfsight.errors import SelfsightError
 from selfsight.evaluate.arena import arena_result, read_matches
 from selfsight.evaluate.contest import ContestSettings, contend, run_contest
 from selfsight.evaluate.games import decide, heldout_images, read_games
@@ -79,6 +80,14 @@ def test_clues_of_an_earlier_contest_can_be_judged_again(tmp_path: Path) -> None
     # B's clues are not drawn again: this B would give others.
     other = contend(Scripted(), Scripted(clue=bluffed), few(3), RULES, again, names=("a", "b"), progress=Steps())
     assert other["decisions"]["a"] == played["decisions"]["a"]  # type: ignore[index]
+
+
+def test_clues_of_other_rules_are_refused(tmp_path: Path) -> None:
+    drawn, read = ContestSettings(games=3, out=tmp_path), ContestSettings(games=4, clues=tmp_path / "clues.jsonl")
+    contend(Scripted(), Scripted(), few(3), RULES, drawn, names=("a", "b"), progress=Steps())
+    with pytest.raises(SelfsightError, match=r"clues\.jsonl: holds games of other rules"):
+        other = GameSettings(players=4, clue_rounds=1, votes=2)
+        contend(Scripted(), Scripted(), few(3), other, read, names=("a", "b"), progress=Steps())
 
 
 @pytest.fixture(scope="module")

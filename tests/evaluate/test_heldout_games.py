@@ -81,6 +81,17 @@ def test_a_voter_that_always_names_one_seat_is_at_chance_and_the_seats_show_it()
     assert result["accused"] == {"1": 0.0, "2": 1.0, "3": 0.0, "4": 0.0, "5": 0.0}
 
 
+def test_an_accuracy_of_one_has_an_interval_of_some_width_with_a_vote_per_image_and_images_are_not_counted_twice() -> (
+    None
+):
+    result = summarise(decide(Scripted(), told_games(), samples=2))
+    assert result["ci95"] == result["majority_ci95"] == [pytest.approx(0.8389, abs=1e-4), 1.0]
+    right_on_one = Scripted(vote=always(1))
+    few_images = draw_clues(Scripted(), heldout_games(20, REFEREE, few(5), seed=0))  # the spy of image k in seat k + 1
+    low, high = summarise(decide(right_on_one, few_images))["ci95"]  # type: ignore[misc]
+    assert (low, high) == (0.0, pytest.approx(0.6))  # of five images, not of twenty games
+
+
 def test_an_abstention_is_not_an_invalid_vote() -> None:
     half = Scripted(vote=lambda request, k: ("\\boxed{n/a}", "\\boxed{9}")[k % 2])
     result = summarise(decide(half, told_games(5), samples=4))

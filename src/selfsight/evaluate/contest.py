@@ -5,9 +5,10 @@ games whose clues B drew once, compared pairwise (`games`); and what A finds out
 B is the frozen model: the model that A was trained from.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from selfsight.errors import SelfsightError
 from selfsight.evaluate.arena import arena_matches, arena_result, play_matches, write_matches
 from selfsight.evaluate.games import (
     SAMPLES,
@@ -92,6 +93,11 @@ def contend(
     matches = play_matches(matches, {"A": a, "B": b}, on_step=step)
     if contest.clues is not None:
         games = read_games(contest.clues)
+        if any(replace(found.settings, votes=game.votes) != game for found in games):
+            raise SelfsightError(
+                f"{contest.clues}: holds games of other rules than the arena's",
+                hint="give the players, clue rounds, spy view and voter with which its clues were drawn",
+            )
     else:
         games = heldout_games(contest.games, game, images, seed=contest.seed)
         progress.phase(f"clues of B, {len(games)} games", game.sampling_calls)

@@ -7,7 +7,8 @@ voter that always names the same seat is right exactly 1/players of the time.
 
 A voter is asked greedily once and sampled at temperature 1. `accuracy` is greedy, `sampled` the mean share of right
 samples, `majority` whether most samples name the spy: more than name anybody else and more than say n/a, as in
-training; a tie is not found. Intervals are 95 % bootstraps over images.
+training; a tie is not found. Intervals (95 %) are Wilson's for right or wrong on one vote per image, and otherwise
+bootstraps over images, as for differences.
 
 Left out: clues of a player that knows the voter. Against such a spy a voter may do worse than here; see `arena`.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.players import Player, play_out
-from selfsight.evaluate.statistics import mean_interval, paired_interval
+from selfsight.evaluate.statistics import Interval, mean_interval, paired_interval, wilson_interval
 from selfsight.images import Degradation, ImageRef, SpyImages, SpyView, spy_images
 from selfsight.language import GamePack, Prompt
 from selfsight.methods.vision_zero import (
@@ -248,9 +249,16 @@ def _accuracies(decisions: Sequence[Decision], seed: int) -> dict[str, object]:
         ("sampled", "sampled_ci95", [d.found_share for d in decisions]),
         ("majority", "majority_ci95", [d.majority for d in decisions]),
     ):
-        estimate = mean_interval(values, seed=seed, clusters=images)
+        estimate = _interval(values, images, seed)
         found |= {name: estimate.mean, interval: [estimate.low, estimate.high]}
     return found
+
+
+def _interval(values: Sequence[float], images: Sequence[str], seed: int) -> Interval:
+    """Wilson's for independent successes, which has a width at 0 and 1; else a bootstrap over images."""
+    if len(set(images)) == len(images) and set(values) <= {0.0, 1.0}:
+        return wilson_interval(int(sum(values)), len(values))
+    return mean_interval(values, seed=seed, clusters=images)
 
 
 def compare(before: Sequence[Decision], after: Sequence[Decision], *, seed: int = 0) -> dict[str, object]:
