@@ -19,7 +19,7 @@ from typing import Self
 import pyarrow as pa
 
 from selfsight.images import BadImage, ImageSource
-from selfsight.images.files import FileSource
+from selfsight.images.views import files_behind
 from selfsight.run import JsonlWriter, RunDirectory
 from selfsight.run.atomic import canonical_json, read_jsonl, write_atomic
 from selfsight.run.hashing import hash_path
@@ -35,7 +35,8 @@ class Quarantine:
         self.path = directory.quarantine_path
         self._note = note
         self._writer: JsonlWriter | None = None
-        if not isinstance(source, FileSource):
+        files = files_behind(source)
+        if files is None:
             return
         listing = directory.path / "images.parquet"
         begun, recorded = listing.exists(), None
@@ -43,14 +44,14 @@ class Quarantine:
             if self.path.exists():
                 recorded = [BadImage(str(line["path"]), str(line["reason"])) for line in read_jsonl(self.path)]
             rows = read_table(listing, IMAGES)
-            source.go_on([(str(row["name"]), None if row["id"] is None else str(row["id"])) for row in rows], recorded)
+            files.go_on([(str(row["name"]), None if row["id"] is None else str(row["id"])) for row in rows], recorded)
         if recorded is None:
-            write_atomic(self.path, b"".join(canonical_json(_line(bad)) + b"\n" for bad in source.quarantined))
+            write_atomic(self.path, b"".join(canonical_json(_line(bad)) + b"\n" for bad in files.quarantined))
         if not begun:  # after the quarantine: a list without one would mean that the user has deleted it
-            write_table(listing, [{"name": name, "id": id} for name, id in source.listing()], IMAGES)
+            write_table(listing, [{"name": name, "id": id} for name, id in files.listing()], IMAGES)
         self._writer = JsonlWriter(self.path)
-        source.on_bad = self._found
-        bad = source.quarantined
+        files.on_bad = self._found
+        bad = files.quarantined
         if bad:
             more = f"; and {len(bad) - 3} more, see {self.path.name}" if len(bad) > 3 else ""
             note(f"images left out: {len(bad)} ({'; '.join(image.reason for image in bad[:3])}{more})")
