@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -37,6 +38,7 @@ PictureSize = Annotated[
         min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
     ),
 ]
+Method = Literal["visplay", "vision-zero"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -45,23 +47,30 @@ def evolve(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over those of the recipe.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A packaged recipe, or a YAML file.")] = "visplay-starter",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A packaged recipe, or a YAML file; visplay-starter if not given.", show_default=False),
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="The method, with its recipe for the starter.", show_default=False)
+    ] = None,
     as_json: Json = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
 ) -> None:
-    """Train a model on its own questions; without arguments the starter VLM on worlds."""
+    """Train a model on its own questions or games; without arguments the starter VLM on worlds."""
     from selfsight.config import load_config, to_yaml
 
     with _errors():
-        config = load_config(recipe, overrides or [])
+        given = [f"method={method}"] if method else []
+        config = load_config(recipe or f"{method or 'visplay'}-starter", [*given, *(overrides or [])])
         if print_config:
             print(_json(config.model_dump(mode="json")) if as_json else to_yaml(config), end="")
             return
-        from selfsight.methods.visplay import run
         from selfsight.run.progress import progress_on
 
+        loop = _loop_of(config.method)
         with progress_on() as progress:
-            summary = run.evolve(config, progress=progress)
+            summary = loop.evolve(config, progress=progress)
         _print_summary(summary, as_json)
 
 
@@ -75,11 +84,13 @@ def resume(
 ) -> None:
     """Continue a run that was stopped, at the step where it stopped."""
     with _errors():
-        from selfsight.methods.visplay import run
+        from selfsight.config import load_config
+        from selfsight.run import RunDirectory
         from selfsight.run.progress import progress_on
 
+        loop = _loop_of(load_config(RunDirectory.open(run_path).config_path).method)
         with progress_on() as progress:
-            summary = run.resume(run_path, overrides=overrides or [], progress=progress)
+            summary = loop.resume(run_path, overrides=overrides or [], progress=progress)
         _print_summary(summary, as_json)
 
 
@@ -245,6 +256,17 @@ def _selfsight(
     # Nothing here reports to anyone; the hub client would otherwise add usage facts to its requests.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _loop_of(method: Method) -> ModuleType:
+    """The loop of a method; torch is imported here."""
+    if method == "vision-zero":
+        from selfsight.methods.vision_zero import run as vision_zero
+
+        return vision_zero
+    from selfsight.methods.visplay import run as visplay
+
+    return visplay
 
 
 @contextmanager
