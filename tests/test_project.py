@@ -36,12 +36,12 @@ ROOMS = {
     "evaluate": {"config", "images", "language", "policy", "rules", "run"},
     "starter": {"images", "language", "run"},
     "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "starter"},
-    "report": {"config", "rules", "run"},
+    "report": {"config", "rules", "run", "settings"},
     "doctor": {"starter"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
 LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
-VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
+VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "rules", "scoring", "switching", "transcript")
 LIGHT_FILES = (
     "cli", "config", "doctor", "errors", "methods.visplay.gates", "methods.visplay.rewards", "methods.vision_zero",
     *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),

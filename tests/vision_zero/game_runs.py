@@ -1,14 +1,10 @@
 """A tiny run of Vision-Zero for tests, and how it is watched."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "visplay")]
-
 from runs import Watcher
 
 from selfsight.config import EvolveConfig, load_config

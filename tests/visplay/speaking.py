@@ -5,8 +5,8 @@ and head of such a model are set to the bigrams of some sentences, and everythin
 a whisper: what is sampled is nearly always a question or a boxed answer, which one depends a little on the image
 and on every weight, and all of it goes through the real sampler and the real learner.
 
-The chat template ends a prompt with `Q` (ask) or, after a question mark, with `A` (answer), and for games with `C` (give
-a clue) or `V` (vote): the only way a bigram can know its role.
+The chat template ends a prompt with `Q` (ask) or, after a question mark, with `A` (answer), and for games with `C`
+(give a clue) or `V` (vote): the only way a bigram can know its role.
 """
 
 import json
