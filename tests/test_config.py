@@ -297,7 +297,7 @@ def test_settings_of_the_method_that_does_not_run_leave_the_hash_alone() -> None
         ("vision_zero.players=2", "vision_zero.players"),
         ("vision_zero.switching.mode=fixed:0", "vision_zero.switching.mode"),
         ("vision_zero.rewards.alpha=1.0", "vision_zero.rewards.alpha"),
-        ("vision_zero.reward.alpha=0.9", "did you mean 'vision_zero.rewards.alpha'?"),
+        ("vision_zero.voterr=seated", "did you mean 'vision_zero.voter'?"),
     ],
 )
 def test_settings_that_make_no_game_are_refused(override: str, complaint: str) -> None:
