@@ -14,7 +14,9 @@ from transformers import AutoModelForImageTextToText
 
 from selfsight.errors import SelfsightError
 from selfsight.methods.vision_zero import GameSettings, RoleBaselines, role_advantages, vote_rates
+from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
 from selfsight.methods.vision_zero.run import evolve, resume
+from selfsight.methods.vision_zero.table import deal_step, open_table
 from selfsight.methods.vision_zero.transcript import replay
 from selfsight.policy.weights import weights_hash
 from selfsight.run import read_journal
@@ -88,6 +90,28 @@ def test_a_step_takes_one_call_for_each_clue_and_one_for_all_votes(straight: Wit
         calls = straight.calls[7 * step : 7 * step + 7]
         assert [{request.n for request, _ in call} for call in calls] == [{1}] * 6 + [{4}]
         assert all(len(call) == 3 for call in calls)
+
+
+def test_a_step_of_games_encodes_every_view_once_while_sampling(player: Path, tmp_path: Path) -> None:
+    settings = config(player, tmp_path)
+    table = open_table(settings)
+    games = deal_step(settings, table.source, 0)
+    encoded: list[int] = []
+    tower = table.policy.vlm.model.model.visual
+    tower.register_forward_pre_hook(lambda module, args: encoded.append(len(args[0])))
+    ways = {"clue": clue_sampling(settings), "vote": vote_sampling(settings)}
+    with table.policy.sharing_images():
+        shared = play(table.policy, games, table.pack, **ways)
+    one = len(table.policy.vlm.encoder.image(games[0].secret.image).pixels["pixel_values"])
+    assert sum(encoded) == one * (3 + 1)  # three citizens' images, and one blank for all spies
+    encoded.clear()
+    alone = play(table.policy, games, table.pack, **ways)
+    assert sum(encoded) > one * 6 * 3  # again in every call
+    for game in games:
+        for ours, theirs in zip(shared.clues[game.id], alone.clues[game.id], strict=True):
+            assert [r.text for r in ours.rollouts] == [r.text for r in theirs.rollouts]
+            for a, b in zip(ours.rollouts, theirs.rollouts, strict=True):
+                assert np.abs(a.logprobs - b.logprobs).max() < 1e-4
 
 
 def test_only_the_active_stage_gets_gradient(straight: Witnessed) -> None:

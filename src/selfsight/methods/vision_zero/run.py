@@ -129,14 +129,15 @@ class Run(Loop):
         config, table = self.config, self.table
         with self.saved_if_images_fail(stage, step):
             games = deal_step(config, table.source, self._number(stage, step))
-        played = play(
-            table.policy,
-            games,
-            table.pack,
-            clue=clue_sampling(config),
-            vote=vote_sampling(config),
-            pause=lambda: self.stop_here(stage, step),
-        )
+        with table.policy.sharing_images():
+            played = play(
+                table.policy,
+                games,
+                table.pack,
+                clue=clue_sampling(config),
+                vote=vote_sampling(config),
+                pause=lambda: self.stop_here(stage, step),
+            )
         done = settle(played, self.standing, self.scoring, self.switching)
         lines = (canonical_json(record) + b"\n" for record in done.records)
         write_atomic(part(folder, "games", step, "jsonl"), b"".join(lines))
