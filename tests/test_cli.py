@@ -551,6 +551,8 @@ def test_play_shows_a_game_of_the_starter_and_a_person_may_leave_it() -> None:
     assert "player 1 (you): It is round" in played.stdout
     assert "Decision rewards" in played.stdout
     assert invoke(app, ["play", "--seat", "9"]).exit_code == 2
+
+
 def rendered(summary: dict[str, Any]) -> str:
     stream = io.StringIO()
     render_summary(summary, stream)

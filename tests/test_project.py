@@ -41,10 +41,10 @@ ROOMS = {
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
 LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
-VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "rules", "scoring", "switching", "transcript")
+VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
 LIGHT_FILES = (
     "cli", "config", "doctor", "errors", "methods.visplay.gates", "methods.visplay.rewards", "methods.vision_zero",
-    *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
+    "methods.vision_zero.rules", *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
 )  # fmt: skip
 
 
