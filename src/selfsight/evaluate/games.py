@@ -87,6 +87,14 @@ class Decision:
         return sum(vote.kind == kind for vote in self.sampled) / len(self.sampled)
 
 
+# Name of a measure, of its interval, and its value for one decision.
+_MEASURES: tuple[tuple[str, str, Callable[[Decision], float]], ...] = (
+    ("accuracy", "ci95", lambda d: d.found),
+    ("sampled", "sampled_ci95", lambda d: d.found_share),
+    ("majority", "majority_ci95", lambda d: d.majority),
+)
+
+
 # ------------------------------------------------------------------------------------------------------- games
 
 
@@ -244,12 +252,8 @@ def summarise(decisions: Sequence[Decision], *, seed: int = 0) -> dict[str, obje
 def _accuracies(decisions: Sequence[Decision], seed: int) -> dict[str, object]:
     images = [d.image_id for d in decisions]
     found: dict[str, object] = {}
-    for name, interval, values in (
-        ("accuracy", "ci95", [d.found for d in decisions]),
-        ("sampled", "sampled_ci95", [d.found_share for d in decisions]),
-        ("majority", "majority_ci95", [d.majority for d in decisions]),
-    ):
-        estimate = _interval(values, images, seed)
+    for name, interval, read in _MEASURES:
+        estimate = _interval([read(d) for d in decisions], images, seed)
         found |= {name: estimate.mean, interval: [estimate.low, estimate.high]}
     return found
 
@@ -270,11 +274,7 @@ def compare(before: Sequence[Decision], after: Sequence[Decision], *, seed: int 
         )
     images = [d.image_id for d in before]
     found: dict[str, object] = {}
-    for name, interval, read in (
-        ("accuracy", "ci95", lambda d: d.found),
-        ("sampled", "sampled_ci95", lambda d: d.found_share),
-        ("majority", "majority_ci95", lambda d: d.majority),
-    ):
+    for name, interval, read in _MEASURES:
         change = paired_interval([read(d) for d in before], [read(d) for d in after], seed=seed, clusters=images)
         found |= {name: change.mean, interval: [change.low, change.high]}
     return found

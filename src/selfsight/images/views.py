@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 
 from selfsight.images.files import FileSource
 from selfsight.images.safe import ImageError
-from selfsight.images.source import ImageRef, ImageSource
+from selfsight.images.source import ImageRef, ImageSource, Wrapped
 
 SpyView = Literal["blank", "modified", "degraded"]
 Degradation = Literal["mask", "crop", "blur"]
@@ -83,24 +83,14 @@ def _blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 _DEGRADE: Final = {"mask": _mask, "crop": _crop, "blur": _blur}
 
 
-class BlankView:
+class BlankView(Wrapped):
     """`source` with a blank spy."""
 
     def __init__(self, source: ImageSource) -> None:
-        self.name = f"blank({source.name})"
-        self.original = source
+        super().__init__(source, "blank")
 
     def describe(self) -> dict[str, object]:
         return {"source": self.name, "spy_view": "blank", "of": self.original.describe()}
-
-    def size(self) -> int | None:
-        return self.original.size()
-
-    def take(self, start: int, count: int) -> list[ImageRef]:
-        return self.original.take(start, count)
-
-    def usable(self, ref: ImageRef) -> bool:
-        return self.original.usable(ref)
 
     def spy_view(self, ref: ImageRef) -> ImageRef:
         """The blank image of the size of `ref`, which is opened to learn it."""
@@ -114,14 +104,13 @@ class BlankView:
         return Image.new("RGB", (int(found[1]), int(found[2])), "white")
 
 
-class DegradedView:
+class DegradedView(Wrapped):
     """`source` with a spy whose copy of the image lacks something; the same for the same seed and image."""
 
     def __init__(self, source: ImageSource, degradation: Degradation, *, seed: int) -> None:
         if degradation not in DEGRADATIONS:
             raise ImageError(f"there is no degradation {degradation!r}", hint=f"use one of: {', '.join(DEGRADATIONS)}")
-        self.name = f"{degradation}({source.name})"
-        self.original = source
+        super().__init__(source, degradation)
         self._degradation = degradation
         self._seed = seed
         self._prefix = f"{degradation}-{seed}{_JOINT}"
@@ -134,15 +123,6 @@ class DegradedView:
             "seed": self._seed,
             "of": self.original.describe(),
         }
-
-    def size(self) -> int | None:
-        return self.original.size()
-
-    def take(self, start: int, count: int) -> list[ImageRef]:
-        return self.original.take(start, count)
-
-    def usable(self, ref: ImageRef) -> bool:
-        return self.original.usable(ref)
 
     def spy_view(self, ref: ImageRef) -> ImageRef:
         return ImageRef(self._prefix + ref.id, self._prefix + ref.origin)
@@ -158,6 +138,6 @@ class DegradedView:
 
 def files_behind(source: ImageSource) -> FileSource | None:
     """The files that a source draws from, whatever the spy sees of them; None for a world."""
-    while isinstance(source, BlankView | DegradedView):
+    while isinstance(source, Wrapped):
         source = source.original
     return source if isinstance(source, FileSource) else None

@@ -13,8 +13,6 @@ Worlds have no files and leave neither.
 """
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 
@@ -22,13 +20,14 @@ from selfsight.images import BadImage, ImageSource
 from selfsight.images.views import files_behind
 from selfsight.run import JsonlWriter, RunDirectory
 from selfsight.run.atomic import canonical_json, read_jsonl, write_atomic
+from selfsight.run.closing import Closing
 from selfsight.run.hashing import hash_path
 from selfsight.run.tables import read_table, write_table
 
 IMAGES = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("id", pa.string())])
 
 
-class Quarantine:
+class Quarantine(Closing):
     """The quarantine of a run over its directory. Files found bad from now on are written down and told to `note`."""
 
     def __init__(self, directory: RunDirectory, source: ImageSource, note: Callable[[str], None]) -> None:
@@ -69,14 +68,6 @@ class Quarantine:
         """Closes quarantine.jsonl."""
         if self._writer is not None:
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _line(bad: BadImage) -> dict[str, object]:
