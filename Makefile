@@ -9,11 +9,8 @@ ARGS   ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-# With glibc's defaults every large tensor is handed back to the system and asked for again; keeping the
-# memory about halves the time of a training step on a CPU. Other allocators ignore these.
-export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
-export MALLOC_MMAP_THRESHOLD_ ?= 100000000000
-# Large pages for that memory: without them a long run slows down as its tensors scatter over more and more pages.
+# Large pages for the memory that a program keeps (see run/allocator.py): without them a long run slows down as its
+# tensors scatter over more and more pages. glibc reads this at the start of a process; others ignore it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help

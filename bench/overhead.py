@@ -2,7 +2,7 @@
 
     python bench/overhead.py RUN [RUN ...]          shares in [0, 1], as JSON
 
-Read from the `timings` of summary.json, whose parts add up to the whole (methods/visplay/timings.py). Sampling, scoring
+Read from the `timings` of summary.json, whose parts add up to the whole (methods/timings.py). Sampling, scoring
 and learning are the model's; measurement samples too, so the stricter figure leaves it out above and below the line:
 
     of_training = controller / (controller + sampling + scoring + learning)

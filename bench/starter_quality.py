@@ -6,7 +6,8 @@
 
 Answers: greedy, sampled and majority-of-8 accuracy, overall and per family, beside what the best constant answer would
 score on the same questions (the most frequent true answer of each family; whoever always says it did not look).
-Questions: one sample for each of 600 held-out pictures, read and judged by exact truth.
+Questions: one sample for each of 600 held-out pictures, read and judged by exact truth. Verdicts: whether those can be
+answered, as the starter itself says, once greedily and as the share of 8 samples that the supervisor gate looks at.
 
 Held-out pictures come from a stream of their own, but a small world repeats itself: `seen_while_built` is the share
 whose content (not its drawing) also occurs among the pictures that the starter was built from.
@@ -29,6 +30,8 @@ from selfsight.evaluate.heldout import (
     heldout_questions,
     summarise,
 )
+from selfsight.evaluate.oracle import verdict
+from selfsight.images.source import ImageRef
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.scene import Picture
 from selfsight.images.worlds.source import picture_rng, sample_picture
@@ -43,7 +46,7 @@ from selfsight.starter.card import write_card
 
 QUESTIONS, ASKED, SAMPLES, BATCH = 900, 600, 8, 64
 BUILD_SEED = 0  # of the shipped starter
-ANSWER_TOKENS, QUESTION_TOKENS = 64, 40  # as in the recipe visplay-starter
+ANSWER_TOKENS, QUESTION_TOKENS, FLOOR = 64, 40, 0.7  # as in the recipe visplay-starter
 
 
 def chance_level(questions: Sequence[HeldOutQuestion]) -> dict[str, float]:
@@ -65,8 +68,8 @@ def answering(answered: Sequence[Answered], questions: Sequence[HeldOutQuestion]
     return figures
 
 
-def asking(policy: Policy, pack: PromptPack, *, count: int, seed: int) -> dict[str, Any]:
-    """One sampled question for each of `count` held-out pictures: readable, well-posed, and of which family."""
+def ask(policy: Policy, pack: PromptPack, *, count: int, seed: int) -> list[tuple[ImageRef, str]]:
+    """One sampled question for each of `count` held-out pictures; the readable ones."""
     images = WorldSource("mixed", seed=seed, split="heldout").take(0, count)
     sampling = Sampling(max_completion_length=QUESTION_TOKENS)
     read = []
@@ -79,6 +82,11 @@ def asking(policy: Policy, pack: PromptPack, *, count: int, seed: int) -> dict[s
             reading = pack.read_question(rollout.text)
             if reading.ok and rollout.finished:
                 read.append((image, reading.text))
+    return read
+
+
+def asking(read: Sequence[tuple[ImageRef, str]], count: int) -> dict[str, Any]:
+    """Of `count` sampled questions those that were `read`: how many, how many well posed, of which family."""
     audit = audit_questions(read)
     well_posed = 0.0 if audit["well_posed"] is None else float(str(audit["well_posed"])) * len(read)
     return {
@@ -89,6 +97,37 @@ def asking(policy: Policy, pack: PromptPack, *, count: int, seed: int) -> dict[s
         "in_grammar_of_valid": audit["in_grammar"],
         "families_of_valid": audit["families"],
         "distinct_of_valid": len({text for _, text in read}) / len(read) if read else None,
+    }
+
+
+def judging(policy: Policy, pack: PromptPack, read: Sequence[tuple[ImageRef, str]], *, seed: int) -> dict[str, Any]:
+    """What the model says of its own questions, apart for well-posed and ill-posed ones (shares in [0, 1]).
+
+    `greedy_yes`: of them are called answerable greedily; `floor_yes`: by at least `FLOOR` of SAMPLES sampled verdicts.
+    """
+    yes: dict[bool, list[tuple[bool, float]]] = {True: [], False: []}
+    for start in range(0, len(read), BATCH):
+        batch = {f"{start + place}": asked for place, asked in enumerate(read[start : start + BATCH])}
+
+        def drawn(count: int, *, greedy: bool = False, batch: dict[str, Any] = batch) -> dict[str, list[bool]]:
+            """Per question whether each verdict is a yes; one that is unfinished or unclear is not."""
+            requests = [
+                SampleRequest(id, pack.supervisor(*asked), count, derive(seed, "starter", "judge", id))
+                for id, asked in batch.items()
+            ]
+            found = policy.sample(requests, Sampling(max_completion_length=ANSWER_TOKENS, greedy=greedy))
+            return {id: [r.finished and pack.read_verdict(r.text) is True for r in rs] for id, rs in found.items()}
+
+        once, often = drawn(1, greedy=True), drawn(SAMPLES)
+        for id, asked in batch.items():
+            yes[verdict(*asked).well_posed].append((once[id][0], sum(often[id]) / SAMPLES))
+    return {
+        name: {
+            "n": len(yes[well]),
+            "greedy_yes": sum(said for said, _ in yes[well]) / max(1, len(yes[well])),
+            "floor_yes": sum(share >= FLOOR for _, share in yes[well]) / max(1, len(yes[well])),
+        }
+        for name, well in (("well_posed", True), ("ill_posed", False))
     }
 
 
@@ -111,6 +150,7 @@ def measure(model: str, *, questions: int, asked: int, seed: int) -> dict[str, A
     answered = answer_questions(
         policy, pack, held_out, num_samples=SAMPLES, seed=seed, batch_size=BATCH, max_completion_length=ANSWER_TOKENS
     )
+    read = ask(policy, pack, count=asked, seed=seed)
     weights = folder / "model.safetensors"
     return {
         "weights": {"blake2b": hash_path(weights), "bytes": weights.stat().st_size},
@@ -118,7 +158,8 @@ def measure(model: str, *, questions: int, asked: int, seed: int) -> dict[str, A
         "seed": seed,
         "samples": SAMPLES,
         "answers": answering(answered, held_out),
-        "questions": asking(policy, pack, count=asked, seed=seed),
+        "questions": asking(read, asked),
+        "verdicts": judging(policy, pack, read, seed=seed),
         "seen_while_built": seen_while_built(
             [scene_of(question.image) for question in held_out], sum(s.steps * s.pages for s in STAGES), BUILD_SEED
         ),

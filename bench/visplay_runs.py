@@ -39,12 +39,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 DEFAULT_VARIANTS = ("robust", "paper", "random", "shuffled", "untrained", "labelled")
-# As in the Makefile.
-_ALLOCATOR = {
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    "MALLOC_MMAP_THRESHOLD_": "100000000000",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
+_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as in the Makefile
 _POLL_SECONDS = 0.2
 
 

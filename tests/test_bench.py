@@ -21,12 +21,14 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import collect  # noqa: E402
 import diversity  # noqa: E402
+import gates  # noqa: E402
 import overhead  # noqa: E402
 import table_text  # noqa: E402
 import visplay_runs  # noqa: E402
 import visplay_table  # noqa: E402
 from selfsight.config import config_hash, load_config  # noqa: E402
 from selfsight.errors import SelfsightError  # noqa: E402
+from selfsight.evaluate.heldout import HeldOutQuestion, heldout_questions  # noqa: E402
 
 QUESTIONS = 40
 
@@ -351,6 +353,42 @@ def test_a_run_without_parts_in_its_timings_is_refused(tmp_path: Path) -> None:
         overhead.of_run(tmp_path)
 
 
+def test_gates_are_judged_by_the_truth_of_what_they_kept_and_turned_away(tmp_path: Path) -> None:
+    held_out = heldout_questions(9, seed=0)
+    right = [question_row(question) for question in held_out]
+    wrong = [row | {"label": "text:something else", "kept": False, "gate": "supervisor"} for row in right]
+    ill_posed = [row | {"question": "What is the meaning of this?", "confidence": 0.5} for row in right[:3]]
+    unvoted = [row | {"label": None, "confidence": None} for row in right]
+    found = gates.of_round([*right, *wrong, *ill_posed, *unvoted])
+    assert found["supervisor"] == {
+        "questions": 9, "well_posed": 1.0, "label_right": 0.0,
+        "by_confidence": {"0.75": {"questions": 9, "well_posed": 1.0, "label_right": 0.0}},
+    }  # fmt: skip
+    assert found["kept"]["questions"] == 12
+    assert found["kept"]["well_posed"] == found["kept"]["label_right"] == 9 / 12
+    assert found["kept"]["by_confidence"]["0.5"] == {"questions": 3, "well_posed": 0.0, "label_right": 0.0}
+    write_round(tmp_path, right)
+    assert gates.of_run(tmp_path) == [gates.of_round(right)]
+    write_round(tmp_path, [row | {"image_id": "photograph"} for row in right])
+    with pytest.raises(SelfsightError, match="no truth is known"):
+        gates.of_run(tmp_path)
+
+
+def question_row(question: HeldOutQuestion) -> dict[str, Any]:
+    """A candidate that was kept, with the true answer as its label."""
+    image = question.image
+    return {
+        "image_id": image.id, "origin": image.origin, "question": question.question, "confidence": 0.75,
+        "label": question.key, "kept": True, "gate": "",
+    }  # fmt: skip
+
+
+def write_round(run: Path, rows: list[dict[str, Any]]) -> None:
+    (run / "rounds" / "1").mkdir(parents=True, exist_ok=True)
+    (run / "summary.json").write_text(json.dumps({"rounds": [{"round": 1}]}))
+    pq.write_table(pa.Table.from_pylist(rows), run / "rounds" / "1" / "questions.parquet")
+
+
 def test_the_diversity_figure_is_about_whole_groups_of_questions() -> None:
     groups = diversity.world_questions(3, 8)
     assert [len(group) for group in groups] == [8, 8, 8]
@@ -361,7 +399,6 @@ def test_the_diversity_figure_is_about_whole_groups_of_questions() -> None:
 
 def test_chance_is_what_the_best_constant_answer_would_score() -> None:
     import starter_quality
-    from selfsight.evaluate.heldout import heldout_questions
 
     questions = heldout_questions(180, seed=0)
     chance = starter_quality.chance_level(questions)

@@ -15,10 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 import selfsight.evaluate
+import selfsight.methods.vision_zero
 import selfsight.methods.visplay
 import selfsight.starter
 from selfsight import __version__, doctor
 from selfsight.cli import app
+from selfsight.config import load_config, to_yaml
 from selfsight.doctor import Check
 from selfsight.errors import SelfsightError
 from selfsight.report import render_evaluation, render_summary, verdict
@@ -65,6 +67,21 @@ def summary(*accuracies: float, ci95: tuple[float, float] = (0.1, 0.2), **last: 
         "timings": {"total": 700.0},
         "versions": {"torch": "2.13.0"},
     }
+
+
+def game_summary(ci95: tuple[float, float] = (-0.01, 0.05), **other: Any) -> dict[str, Any]:
+    games = {
+        "n": 480, "accuracy": 0.62, "abstention": 0.04, "invalid_votes": 0.01, "citizens_win": 0.6,
+        "invalid_clues": 0.05, "phases": {"clue": 120, "decision": 360},
+    }  # fmt: skip
+    shared = summary(0.5, 0.52, ci95=ci95)
+    del shared["controls"]
+    rounds = [{"round": entry["round"], "heldout": entry["heldout"], "games": games} for entry in shared["rounds"]]
+    own = {
+        "method": "vision-zero", "recipe": "vision-zero-starter", "mode": "iterative", "baseline": "pre",
+        "chance": 0.25, "rounds": rounds,
+    }  # fmt: skip
+    return shared | own | other
 
 
 @pytest.fixture
@@ -123,17 +140,62 @@ def test_evolve_takes_a_recipe_and_overrides(loop: types.SimpleNamespace) -> Non
     assert (config.recipe, config.seed, config.visplay.rounds) == ("visplay-smoke", 5, 1)
 
 
-def test_json_leaves_only_the_summary_on_standard_output(loop: types.SimpleNamespace) -> None:
+def run_of(recipe: str, folder: Path) -> Path:
+    """A folder that says which recipe it is a run of."""
+    (folder / "config.yaml").write_text(to_yaml(load_config(recipe)))
+    return folder
+
+
+def test_json_leaves_only_the_summary_on_standard_output(loop: types.SimpleNamespace, tmp_path: Path) -> None:
     result = invoke(app, ["evolve", "--json"])
     assert json.loads(result.stdout) == summary(0.47, 0.6, 0.62)
-    result = invoke(app, ["resume", "runs/x", "--json"])
+    result = invoke(app, ["resume", str(run_of("visplay-smoke", tmp_path)), "--json"])
     assert json.loads(result.stdout)["seed"] == 3
 
 
-def test_resume_continues_the_named_run(loop: types.SimpleNamespace) -> None:
-    assert invoke(app, ["resume", "runs/mine"]).exit_code == 0
-    assert invoke(app, ["resume", "runs/mine", "visplay.rounds=5"]).exit_code == 0
-    assert loop.calls == [(Path("runs/mine"), []), (Path("runs/mine"), ["visplay.rounds=5"])]
+def test_resume_continues_the_named_run(loop: types.SimpleNamespace, tmp_path: Path) -> None:
+    mine = run_of("visplay-smoke", tmp_path)
+    assert invoke(app, ["resume", str(mine)]).exit_code == 0
+    assert invoke(app, ["resume", str(mine), "visplay.rounds=5"]).exit_code == 0
+    assert loop.calls == [(mine, []), (mine, ["visplay.rounds=5"])]
+
+
+def test_a_folder_without_a_run_is_not_resumed(loop: types.SimpleNamespace, tmp_path: Path) -> None:
+    result = invoke(app, ["resume", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds no run" in result.stderr
+    assert loop.calls == []
+
+
+def test_recipe_or_method_decides_which_loop_runs(
+    loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[Any] = []
+
+    def evolve(config: Any, *, progress: Any) -> dict[str, Any]:
+        calls.append(config)
+        return game_summary()
+
+    def resume(path: Path, *, overrides: list[str], progress: Any) -> dict[str, Any]:
+        calls.append(path)
+        return game_summary()
+
+    games = types.SimpleNamespace(evolve=evolve, resume=resume)
+    monkeypatch.setattr(selfsight.methods.vision_zero, "run", games, raising=False)
+    for arguments in (["--recipe", "vision-zero-starter"], ["--method", "vision-zero"]):
+        assert invoke(app, ["evolve", *arguments, "seed=4"]).exit_code == 0
+        assert (calls[-1].recipe, calls[-1].method, calls[-1].seed) == ("vision-zero-starter", "vision-zero", 4)
+    run = run_of("vision-zero-smoke", tmp_path)
+    assert invoke(app, ["resume", str(run)]).exit_code == 0
+    assert calls[2:] == [run]
+    assert loop.calls == []
+
+
+def test_a_recipe_of_another_method_is_refused(loop: types.SimpleNamespace) -> None:
+    result = invoke(app, ["evolve", "--recipe", "visplay-starter", "--method", "vision-zero"])
+    assert result.exit_code == 2
+    assert "grpo.beta" in result.stderr
+    assert loop.calls == []
 
 
 def test_print_config_shows_the_settings_and_runs_nothing(loop: types.SimpleNamespace) -> None:
@@ -208,12 +270,14 @@ app(["evolve"])
     assert errors.splitlines()[-1] == b"stopped; everything is saved"
 
 
-def test_an_interrupt_outside_the_loop_exits_130(loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_outside_the_loop_exits_130(
+    loop: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def resume(path: Path, *, overrides: list[str], progress: Any) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "resume", resume)
-    assert invoke(app, ["resume", "runs/x"]).exit_code == 130
+    assert invoke(app, ["resume", str(run_of("visplay-smoke", tmp_path))]).exit_code == 130
 
 
 def test_eval_measures_with_the_given_questions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,3 +504,87 @@ def test_an_evaluation_is_shown_by_family() -> None:
     assert "50.0 % [46.0, 54.0]" in stream.getvalue()
     row = next(line for line in stream.getvalue().splitlines() if line.startswith("counting"))
     assert row.split() == ["counting", "41.0", "%", "35.0", "%", "52.0", "%"]
+
+
+# ------------------------------------------------------------------------------------------ games
+
+
+def test_arena_hands_its_options_to_the_contest(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def run_contest(a: str, b: str, game: Any, contest: Any, *, progress: Any) -> dict[str, Any]:
+        calls.append((a, b, game, contest))
+        return {"a": a}
+
+    monkeypatch.setattr("selfsight.evaluate.contest.run_contest", run_contest)
+    options = ["--games", "30", "--images", "worlds:charts", "--spy-view", "modified", "--players", "3", "--seed", "7"]
+    result = invoke(app, ["arena", "./mine", "starter", *options, "--clues", "c.jsonl", "--out", "o", "--json"])
+    assert json.loads(result.stdout) == {"a": "./mine"}
+    (a, b, game, contest) = calls[0]
+    assert (a, b, game.players, game.clue_rounds, game.spy_view, game.voter) == (
+        "./mine", "starter", 3, 2, "modified", "referee",
+    )  # fmt: skip
+    assert (contest.games, contest.images, contest.seed, contest.clues, contest.out) == (
+        30, "worlds:charts", 7, Path("c.jsonl"), Path("o"),
+    )  # fmt: skip
+    for wrong in (["--spy-view", "x"], ["--players", "2"], ["--clue-rounds", "0"], ["--seed", "-1"]):
+        assert invoke(app, ["arena", "a", "b", *wrong]).exit_code == 2
+    assert len(calls) == 1
+
+
+def test_arena_refuses_games_that_favour_a_seat_before_anything_is_played() -> None:
+    result = invoke(app, ["arena", "starter", "starter", "--games", "7"])
+    assert result.exit_code == 2
+    assert "give a multiple of 5, such as 10" in result.stderr
+
+
+def test_play_shows_a_game_of_the_starter_and_a_person_may_leave_it() -> None:
+    short = ["--players", "3", "--clue-rounds", "1"]
+    watched = invoke(app, ["play", *short, "--seed", "3"])
+    assert watched.exit_code == 0, watched.output
+    assert "Round 1" in watched.stdout
+    assert "Clue rewards, which add up to 0:" in watched.stdout
+    seated = invoke(app, ["play", *short, "--seat", "1"], input="")
+    assert seated.exit_code == 0
+    assert seated.stdout.endswith("You left the table; the game was not finished.\n")
+    played = invoke(app, ["play", *short, "--seat", "1"], input="It is round\n2\n")
+    assert "player 1 (you): It is round" in played.stdout
+    assert "Decision rewards" in played.stdout
+    assert invoke(app, ["play", "--seat", "9"]).exit_code == 2
+
+
+def rendered(summary: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    render_summary(summary, stream)
+    return " ".join(stream.getvalue().split())
+
+
+def test_the_account_of_games_claims_no_skill_from_play_against_itself() -> None:
+    text = rendered(game_summary())
+    assert "No change can be claimed: the difference in held-out accuracy in question answering (transfer)" in text
+    assert "found the spy in 62.0 % of the ballots; a guess finds it in 25.0 %" in text
+    assert "against itself, so this alone is no gain in skill" in text
+    assert "120 : 360" in text
+    assert "control run" not in text and "never switched" not in text
+
+
+def test_the_account_of_games_names_ablations_and_a_schedule_that_never_switched() -> None:
+    text = rendered(game_summary(mode="decision_only", baseline="off"))
+    assert "A control run, not the method: mode=decision_only, baseline=off" in text
+    stuck = game_summary()
+    stuck["rounds"][0]["games"] |= {"phases": {"decision": 480}, "invalid_clues": 0.4, "invalid_votes": 0.3}
+    text = rendered(stuck)
+    assert "The schedule never switched: only the decision stage was trained." in text
+    assert "40.0 % of the clues were refused." in text
+    assert "30.0 % of the votes could not be read." in text
+
+
+def test_the_account_of_games_survives_a_round_without_any() -> None:
+    empty = game_summary()
+    empty["rounds"][0]["games"] = dict.fromkeys(empty["rounds"][0]["games"], None) | {"n": 0, "phases": {}}
+    assert "found the spy in \N{EN DASH} of the ballots" in rendered(empty)
+
+
+def test_image_files_left_out_are_told_behind_a_spys_view() -> None:
+    images = {"source": "blank(folder:x)", "of": {"quarantined": [{"path": "a.png", "reason": "a.png: is damaged"}]}}
+    assert "Image files left out: 1" in rendered(game_summary(images=images))

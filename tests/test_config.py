@@ -279,6 +279,38 @@ def test_the_hash_follows_results_and_not_bookkeeping() -> None:
     assert len(hashes - {base}) == len(changed)
 
 
+def test_settings_of_the_method_that_does_not_run_leave_the_hash_alone() -> None:
+    for recipe, own, other in (
+        ("visplay-starter", "visplay.rounds=5", "vision_zero.players=6"),
+        ("vision-zero-starter", "vision_zero.players=6", "visplay.rounds=5"),
+    ):
+        base = config_hash(load_config(recipe))
+        assert config_hash(load_config(recipe, [other])) == base
+        assert config_hash(load_config(recipe, [own])) != base
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("vision_zero.iterations=50", "`iterations` 50 is not a multiple of `eval_steps` 20"),
+        ("grpo.beta=0.01", "its KL is that to the starting model, `grpo.beta_anchor`"),
+        ("vision_zero.players=2", "vision_zero.players"),
+        ("vision_zero.switching.mode=fixed:0", "vision_zero.switching.mode"),
+        ("vision_zero.rewards.alpha=1.0", "vision_zero.rewards.alpha"),
+        ("vision_zero.voterr=seated", "did you mean 'vision_zero.voter'?"),
+    ],
+)
+def test_settings_that_make_no_game_are_refused(override: str, complaint: str) -> None:
+    error = failure(override, recipe="vision-zero-starter")
+    assert complaint in f"{error} {error.hint}"
+
+
+def test_a_baseline_that_is_off_is_a_text_and_not_false() -> None:
+    config = load_config("vision-zero-starter", ["vision_zero.rewards.baseline=off"])
+    assert config.vision_zero.rewards.baseline == "off"
+    assert load_config("vision-zero-smoke").vision_zero.rewards.baseline == "pre"
+
+
 def test_a_configuration_cannot_be_changed() -> None:
     config = load_config("visplay-starter")
     with pytest.raises(ValueError, match="frozen"):

@@ -42,11 +42,11 @@ WORLDS = "selfsight.images.worlds"
 OPEN_TO_ALL = {WORLDS, f"{WORLDS}.WorldSource"}
 MAY_SEE_TRUTH = ("selfsight.evaluate", "selfsight.starter", "selfsight.images.worlds")
 
-TORCH_FREE_ROOMS = ("language", "images", "run")
+TORCH_FREE_ROOMS = ("language", "images", "run", "settings")
 TORCH_FREE_MODULES = (
     "config", "errors", "cli", "methods/visplay/rewards", "methods/visplay/gates",
     *(f"methods/vision_zero/{name}" for name in (
-        "ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript"
+        "ballots", "clues", "game", "lockstep", "rules", "scoring", "switching", "transcript"
     )),
 )  # fmt: skip
 

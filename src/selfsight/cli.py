@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -30,6 +31,14 @@ starter_app = typer.Typer(help="The starter VLM: its card, and how to build it a
 app.add_typer(starter_app, name="starter")
 
 World = Literal["mixed", "scenes", "charts"]
+View = Literal["blank", "modified", "degraded"]
+PictureSize = Annotated[
+    int | None,
+    typer.Option(
+        min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
+    ),
+]
+Method = Literal["visplay", "vision-zero"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -38,23 +47,30 @@ def evolve(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over those of the recipe.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A packaged recipe, or a YAML file.")] = "visplay-starter",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A packaged recipe, or a YAML file; visplay-starter if not given.", show_default=False),
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="The method, with its recipe for the starter.", show_default=False)
+    ] = None,
     as_json: Json = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
 ) -> None:
-    """Train a model on its own questions; without arguments the starter VLM on worlds."""
+    """Train a model on its own questions or games; without arguments the starter VLM on worlds."""
     from selfsight.config import load_config, to_yaml
 
     with _errors():
-        config = load_config(recipe, overrides or [])
+        given = [f"method={method}"] if method else []
+        config = load_config(recipe or f"{method or 'visplay'}-starter", [*given, *(overrides or [])])
         if print_config:
             print(_json(config.model_dump(mode="json")) if as_json else to_yaml(config), end="")
             return
-        from selfsight.methods.visplay import run
         from selfsight.run.progress import progress_on
 
+        loop = _loop_of(config.method)
         with progress_on() as progress:
-            summary = run.evolve(config, progress=progress)
+            summary = loop.evolve(config, progress=progress)
         _print_summary(summary, as_json)
 
 
@@ -68,11 +84,13 @@ def resume(
 ) -> None:
     """Continue a run that was stopped, at the step where it stopped."""
     with _errors():
-        from selfsight.methods.visplay import run
+        from selfsight.config import load_config
+        from selfsight.run import RunDirectory
         from selfsight.run.progress import progress_on
 
+        loop = _loop_of(load_config(RunDirectory.open(run_path).config_path).method)
         with progress_on() as progress:
-            summary = run.resume(run_path, overrides=overrides or [], progress=progress)
+            summary = loop.resume(run_path, overrides=overrides or [], progress=progress)
         _print_summary(summary, as_json)
 
 
@@ -82,12 +100,7 @@ def evaluate(
     questions: Annotated[int, typer.Option(min=1, help="Held-out questions.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out set.")] = 0,
     world: Annotated[World, typer.Option(help="What the pictures show.")] = "mixed",
-    picture_size: Annotated[
-        int | None,
-        typer.Option(
-            min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
-        ),
-    ] = None,
+    picture_size: PictureSize = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on held-out worlds, with exact answers."""
@@ -100,6 +113,65 @@ def evaluate(
             print(_json(result), end="")
         else:
             render_evaluation(result, sys.stdout)
+
+
+@app.command()
+def arena(
+    a: Annotated[str, typer.Argument(metavar="A", help="The trained model: starter, a model folder, or a hub id.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The frozen one it came from, whose clues A votes on.")],
+    games: Annotated[int, typer.Option(min=1, help="Games in each direction, a multiple of the players.")] = 100,
+    images: Annotated[
+        str, typer.Option(help="worlds, worlds:scenes, worlds:charts, a folder, or a manifest.")
+    ] = "worlds",
+    spy_view: Annotated[View, typer.Option(help="What the spy sees.")] = "blank",
+    players: Annotated[int, typer.Option(min=3, max=9, help="Players, one of them the spy.")] = 5,
+    clue_rounds: Annotated[int, typer.Option(min=1, help="Clues of each player.")] = 2,
+    voter: Annotated[Literal["referee", "seated"], typer.Option(help="Who votes.")] = "referee",
+    seed: Annotated[int, typer.Option(min=0, help="Which images and games.")] = 0,
+    picture_size: PictureSize = None,
+    clues: Annotated[
+        Path | None, typer.Option(help="Vote on these games' clues (clues.jsonl), not on new ones of B.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for every game and the result.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let two models play "Who is the spy" against each other, each as spy and as citizens."""
+    with _errors():
+        from selfsight.evaluate.contest import ContestSettings, run_contest
+        from selfsight.methods.vision_zero import GameSettings
+        from selfsight.report import render_arena
+        from selfsight.run.progress import progress_on
+
+        rules = GameSettings(players=players, clue_rounds=clue_rounds, spy_view=spy_view, voter=voter)
+        contest = ContestSettings(games, images, seed, picture_size=picture_size, clues=clues, out=out)
+        with progress_on() as progress:
+            result = run_contest(a, b, rules, contest, progress=progress)
+        if as_json:
+            print(_json(result), end="")
+        else:
+            render_arena(result, sys.stdout)
+
+
+@app.command()
+def play(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")] = "starter",
+    image: Annotated[Path | None, typer.Option(help="An image file; a picture of a world if not given.")] = None,
+    world: Annotated[World, typer.Option(help="What the picture shows, without --image.")] = "mixed",
+    seat: Annotated[int | None, typer.Option(min=1, help="Take this seat yourself.", show_default=False)] = None,
+    players: Annotated[int, typer.Option(min=3, max=9, help="Players, one of them the spy.")] = 5,
+    clue_rounds: Annotated[int, typer.Option(min=1, help="Clues of each player.")] = 2,
+    spy_view: Annotated[View, typer.Option(help="What the spy sees.")] = "blank",
+    seed: Annotated[int, typer.Option(min=0, help="Which picture, which spy, which samples.")] = 0,
+) -> None:
+    """Watch one game of "Who is the spy", or take a seat in it; Ctrl-D leaves the table."""
+    with _errors():
+        from selfsight.evaluate.play import play as play_game
+        from selfsight.evaluate.play import rules_at_table
+        from selfsight.report import TerminalTable
+
+        rules = rules_at_table(players=players, clue_rounds=clue_rounds, spy_view=spy_view, seat=seat)
+        table = TerminalTable(sys.stdout, person=seat)
+        play_game(model, rules, table, image=image, world=world, seat=seat, seed=seed)
 
 
 @app.command()
@@ -184,6 +256,17 @@ def _selfsight(
     # Nothing here reports to anyone; the hub client would otherwise add usage facts to its requests.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _loop_of(method: Method) -> ModuleType:
+    """The loop of a method; torch is imported here."""
+    if method == "vision-zero":
+        from selfsight.methods.vision_zero import run as vision_zero
+
+        return vision_zero
+    from selfsight.methods.visplay import run as visplay
+
+    return visplay
 
 
 @contextmanager

@@ -18,23 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, ValidationError, model_validator
+from pydantic import Field, Strict, ValidationError, model_validator
 
 from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Text = Annotated[str, Strict(False), Field(min_length=1)]  # a folder may be named 2024
-FolderName = Annotated[str, Strict(False), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
-class Settings(BaseModel):
-    """A group of options: frozen, no unknown keys, no conversions (`true` is not 1, "8" is not 8)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
+from selfsight.settings.vision_zero import VisionZeroSettings
 
 
 class LoraSettings(Settings):
@@ -69,13 +59,17 @@ class OptimSettings(Settings):
 
 
 class GrpoSettings(Settings):
-    """Group-relative policy optimisation, the same for both roles."""
+    """Policy optimisation, the same for all roles."""
 
-    num_generations: int = Field(default=8, ge=2, description="G: samples in a group")
+    num_generations: int = Field(
+        default=8, ge=2, description="G: samples in a group of VisPlay; that of Vision-Zero is vision_zero.votes"
+    )
     epsilon: float = Field(default=0.2, gt=0.0, lt=1.0, description="lower clip: ratio at least 1 - epsilon")
     epsilon_high: float = Field(default=0.28, gt=0.0, description="upper clip: ratio at most 1 + epsilon_high")
     beta: float = Field(
-        default=0.01, ge=0.0, description="weight of the KL (k3) to the role's weights at the phase's start"
+        default=0.01,
+        ge=0.0,
+        description="weight of the KL (k3) to the role's weights at the phase's start (VisPlay; 0 for Vision-Zero)",
     )
     beta_anchor: float = Field(default=0.0, ge=0.0, description="weight of the KL (k3) to the base model")
     temperature: float = Field(
@@ -233,7 +227,7 @@ class EvaluationSettings(Settings):
 class EvolveConfig(Settings):
     """Everything that `selfsight evolve` needs to know."""
 
-    method: Literal["visplay"] = Field(default="visplay", description="the algorithm")
+    method: Literal["visplay", "vision-zero"] = Field(default="visplay", description="the algorithm")
     recipe: Text = Field(default="visplay-starter", description="the recipe's name; set by --recipe")
     seed: int = Field(default=0, ge=0, description="seed of everything random in the run")
     model: Text = Field(default="starter", description="starter, a model folder, or a Hugging Face id")
@@ -268,7 +262,8 @@ class EvolveConfig(Settings):
     lora: LoraSettings | None = Field(default=None, description="adapters; null: train every weight")
     optim: OptimSettings = Field(default=OptimSettings(), description="optimiser")
     grpo: GrpoSettings = Field(default=GrpoSettings(), description="policy optimisation")
-    visplay: VisplaySettings = Field(default=VisplaySettings(), description="the method's own settings")
+    visplay: VisplaySettings = Field(default=VisplaySettings(), description="VisPlay's own settings")
+    vision_zero: VisionZeroSettings = Field(default=VisionZeroSettings(), description="Vision-Zero's own settings")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="measurement")
     save_steps: Count = Field(default=10, description="optimiser steps between checkpoints inside a phase")
     save_total_limit: Count = Field(default=2, description="checkpoints kept on disk")
@@ -281,6 +276,15 @@ class EvolveConfig(Settings):
     def _pixels_in_order(self) -> Self:
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise ValueError(f"`min_pixels` {self.min_pixels} lies above `max_pixels` {self.max_pixels}")
+        return self
+
+    @model_validator(mode="after")
+    def _vision_zero_has_one_reference(self) -> Self:
+        if self.method == "vision-zero" and self.grpo.beta > 0:
+            raise ValueError(
+                f"`grpo.beta` is {self.grpo.beta}, but Vision-Zero has no phases with a reference of their own: set it "
+                "to 0; its KL is that to the starting model, `grpo.beta_anchor`"
+            )
         return self
 
 
@@ -344,7 +348,8 @@ _BOOKKEEPING = {
 
 def config_hash(config: EvolveConfig) -> str:
     """16 hex digits that change when, and only when, an option that can change the results does."""
-    data = config.model_dump(mode="json", exclude=_BOOKKEEPING)
+    others = {"visplay": "vision_zero", "vision-zero": "visplay"}  # the settings of a method that does not run
+    data = config.model_dump(mode="json", exclude={*_BOOKKEEPING, others[config.method]})
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

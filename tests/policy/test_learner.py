@@ -59,6 +59,82 @@ def test_the_gradient_equals_the_loss_written_out_on_full_logprobs(load: Load) -
         assert (value - theirs[name]).norm() <= 1e-5 * (1 + theirs[name].norm()), name
 
 
+def given(groups: list[Group], *advantages: float) -> list[Group]:
+    """The rollouts one by one, each a group of its own with the next of these advantages in turn."""
+    single = [(group.prompt, rollout) for group in groups for rollout in group.rollouts]
+    return [
+        Group(prompt, (rollout,), advantages=np.array([advantages[i % len(advantages)]]))
+        for i, (prompt, rollout) in enumerate(single)
+    ]
+
+
+def test_given_advantages_give_the_loss_written_out_and_are_not_normalised(load: Load) -> None:
+    policy = load(learning=WITH_KL)
+    policy.set_reference("phase")
+    policy.set_reference("anchor")
+    policy.learn(draw_groups(policy))
+    policy.step()
+    policy.publish()
+    groups = given(draw_groups(policy), -0.8, 0.25, 0.0)
+    stats = policy.learn(groups)
+    ours = gradient(policy)
+
+    policy.learner.optimiser.zero_grad()
+    total, tokens = torch.zeros(()), 0
+    for group in groups:
+        (rollout,), advantage = group.rollouts, float(group.advantages[0])
+        item = [ScoreItem(policy.vlm.encoder.encode(group.prompt), (rollout.token_ids,))]
+        new = score(policy.vlm, item, 1.0).logprobs
+        ref = torch.from_numpy(policy.logprobs([(group.prompt, rollout.token_ids)], reference="anchor")[0])
+        ratio = (new - torch.from_numpy(rollout.logprobs)).exp()
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.28) * advantage)
+        kl = (ref - new).exp() - (ref - new) - 1
+        total = total + (-surrogate + 0.07 * kl).sum()
+        tokens += len(new)
+    (total / tokens).backward()
+    theirs = gradient(policy)
+    assert stats.kl_anchor > 0
+    assert stats.loss == pytest.approx(float((total / tokens).detach()), abs=1e-5)
+    for name, value in ours.items():
+        assert (value - theirs[name]).norm() <= 1e-5 * (1 + theirs[name].norm()), name
+
+
+def test_advantages_equal_to_those_of_rewards_give_the_same_gradient(load: Load) -> None:
+    policy = load(learning=FAST)
+    groups = draw_groups(policy)
+    policy.learn(groups)
+    by_rewards = gradient(policy)
+    policy.learner.optimiser.zero_grad()
+    advantages = [group_advantages(torch.from_numpy(group.rewards))[0].numpy() for group in groups]
+    policy.learn([Group(g.prompt, g.rollouts, advantages=a) for g, a in zip(groups, advantages, strict=True)])
+    for name, value in gradient(policy).items():
+        assert torch.equal(value, by_rewards[name]), name
+
+
+def test_an_advantage_of_zero_is_not_run_through_the_model_unless_a_kl_needs_it(load: Load) -> None:
+    for options, run in ((FAST, False), (WITH_KL, True)):
+        policy = load(learning=options)
+        policy.set_reference("phase")
+        policy.set_reference("anchor")
+        groups = given(draw_groups(policy), 0.0)
+        stats = policy.learn(groups)
+        assert (stats.zero_variance_groups, stats.groups) == (len(groups), len(groups))
+        assert stats.tokens == sum(len(group.rollouts[0].token_ids) for group in groups)
+        assert stats.tokens_scored == (stats.tokens if run else 0)
+        assert bool(gradient(policy)) == run
+
+
+def test_a_group_has_either_rewards_or_advantages_one_for_each_rollout(load: Load) -> None:
+    group = draw_groups(load(learning=FAST))[0]
+    values = np.zeros(len(group.rollouts))
+    with pytest.raises(ValueError, match="either rewards or advantages"):
+        Group(group.prompt, group.rollouts)
+    with pytest.raises(ValueError, match="either rewards or advantages"):
+        Group(group.prompt, group.rollouts, values, values)
+    with pytest.raises(ValueError, match="4 rollouts but 3 advantages"):
+        Group(group.prompt, group.rollouts, advantages=values[1:])
+
+
 @pytest.mark.parametrize("options", [FAST, WITH_KL], ids=["no-kl", "kl"])
 def test_the_gradient_does_not_depend_on_how_the_batch_is_cut(load: Load, options: LearnerOptions) -> None:
     policy = load(learning=options)

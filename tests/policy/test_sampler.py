@@ -184,3 +184,23 @@ def test_impossible_sampling_settings_are_refused() -> None:
 def test_a_request_for_no_samples_gives_an_empty_list(load: Load) -> None:
     rollouts = load().sample([SampleRequest("a", Prompt(image(1), "x"), 0, 0)], SHORT)
     assert rollouts == {"a": []}
+
+
+def test_images_are_shared_inside_the_block_only_and_never_past_new_weights(load: Load) -> None:
+    policy = load(learning=FAST)
+    encoded: list[int] = []
+    policy.vlm.model.model.visual.register_forward_pre_hook(lambda module, args: encoded.append(len(args[0])))
+    asked, sampling = requests(), Sampling(max_completion_length=2)
+
+    def spent() -> int:
+        encoded.clear()
+        policy.sample(asked, sampling)
+        return sum(encoded)
+
+    every = spent()
+    assert every == spent() > 0
+    with policy.sharing_images():
+        assert (spent(), spent()) == (every, 0)
+        policy.publish()
+        assert (spent(), spent()) == (every, 0)
+    assert spent() == every

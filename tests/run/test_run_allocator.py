@@ -37,3 +37,9 @@ def test_freed_memory_stays_with_the_process() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has the switch")
 def test_a_user_who_set_the_allocator_is_left_alone() -> None:
     assert outcome("keep", MALLOC_MMAP_THRESHOLD_="131072") == ["False", "False"]
+    assert outcome("keep", GLIBC_TUNABLES="glibc.malloc.mmap_threshold=131072") == ["False", "False"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has the switch")
+def test_large_pages_do_not_stand_in_its_way() -> None:
+    assert outcome("keep", GLIBC_TUNABLES="glibc.malloc.hugetlb=1") == ["True", "True"]

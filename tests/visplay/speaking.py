@@ -5,8 +5,8 @@ and head of such a model are set to the bigrams of some sentences, and everythin
 a whisper: what is sampled is nearly always a question or a boxed answer, which one depends a little on the image
 and on every weight, and all of it goes through the real sampler and the real learner.
 
-The chat template ends a prompt with `Q` (ask) or, after a question mark, with `A` (answer): the only way a bigram
-can know its role.
+The chat template ends a prompt with `Q` (ask) or, after a question mark, with `A` (answer), and for games with `C`
+(give a clue) or `V` (vote): the only way a bigram can know its role.
 """
 
 import json
@@ -41,25 +41,36 @@ ANSWERS = (
     *("\\boxed{|yes|}",) * 5, *("\\boxed{|no|}",) * 4, *("\\boxed{|2|}",) * 3, *("\\boxed{|3|}",) * 2,
     "yes",  # no box: an abstention
 )  # fmt: skip
+CLUES = (
+    *(f"I look. \\boxed{{I see |{thing}|{end}" for thing in ("a cube", "a bar", "a ball") for end in (".}", " here.}")),
+    "I look. \\boxed{I see |nothing",  # no box: a refused clue
+)
+VOTES = (
+    *("I vote \\boxed{|1|}",) * 3, *("I vote \\boxed{|2|}",) * 3, *("I vote \\boxed{|3|}",) * 3,
+    "I vote \\boxed{|n/a|}", "I vote \\boxed{|nobody",
+)  # fmt: skip
 _IMPOSSIBLE = -9.0  # log-odds of two chunks that follow each other in no sentence
 _WHISPER = 0.2
 
 
-def build_speaking(folder: Path, build: Callable[[Path], Path], *, pack: str | None = "compact") -> Path:
+def build_speaking(
+    folder: Path, build: Callable[[Path], Path], *, pack: str | None = "compact", games: bool = False
+) -> Path:
     """A model of the family that `build` makes, taught to ask and to answer in the words of a prompt pack.
 
-    `pack` None is the compact one too, but the model does not say so.
+    `pack` None is the compact one too, but the model does not say so. With `games` it also gives clues and votes.
     """
     logging.disable_progress_bar()
     build(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(folder)
     questions = tuple(f"<question>|{text}|</question>" for text in QUESTIONS) if pack == "full" else QUESTIONS
-    tokenizer.add_tokens(sorted({chunk for text in questions + ANSWERS for chunk in text.split("|")}))
+    speech = [("Q", questions), ("A", ANSWERS), *([("C", CLUES), ("V", VOTES)] if games else [])]
+    tokenizer.add_tokens(sorted({chunk for _, texts in speech for text in texts for chunk in text.split("|")}))
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     ids = {chunk: tokenizer.convert_tokens_to_ids(chunk) for chunk in tokenizer.get_added_vocab()}
     pairs: Counter[tuple[int, int]] = Counter()
-    for role, sentences in (("Q", questions), ("A", ANSWERS)):
+    for role, sentences in speech:
         start = tokenizer.convert_tokens_to_ids(role)
         for sentence in sentences:
             said = [start, *(ids[chunk] for chunk in sentence.split("|")), tokenizer.eos_token_id]
@@ -89,5 +100,10 @@ def build_speaking(folder: Path, build: Callable[[Path], Path], *, pack: str | N
     ending = "{{ '<|im_start|>assistant\n' }}"
     assert ending in template
     role = "{{ 'A' if '?' in (messages[-1]['content'] | string) else 'Q' }}"
+    if games:
+        role = (
+            "{%- set said = messages[-1]['content'] | string %}{{ 'V' if 'Who is the spy?' in said else "
+            "'C' if 'Give a clue.' in said else 'A' if '?' in said else 'Q' }}"
+        )
     (folder / "chat_template.jinja").write_text(template.replace(ending, ending + role))
     return folder

@@ -16,7 +16,8 @@ from runs import BUDGET, Watcher, config, same
 
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
-from selfsight.methods.visplay import curation, measure
+from selfsight.methods import measuring
+from selfsight.methods.visplay import curation
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import Stopped, evolve, resume
 from selfsight.run import RunDirectory
@@ -127,7 +128,7 @@ def test_a_signal_is_heard_inside_long_stages(speaker: Path, tmp_path: Path, mon
     monkeypatch.setattr(curation, "PIECE", 2)
     settings = ("evaluation.batch_size=3", "visplay.rounds=1")
     evolve(config(speaker, tmp_path, *settings, run_name="undisturbed"), progress=Watcher())
-    for module, name in ((measure, "answer_questions"), (loop, "ask_candidates")):
+    for module, name in ((measuring, "answer_questions"), (loop, "ask_candidates")):
         calls, original = [], getattr(module, name)
 
         def interrupted(*args: Any, calls: list[Any] = calls, original: Any = original, **options: Any) -> Any:

@@ -211,7 +211,7 @@ def test_the_last_checkpoint_holds_the_weights_of_both_roles(straight: Witnessed
 
     newest = max((straight.path / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
     tensors = load_file(newest / "tensors.safetensors")
-    for role, policy in straight.roles.trainable().items():
+    for role, policy in straight.roles.policies().items():
         for name, parameter in policy.learner.parameters.items():
             assert torch.equal(tensors[f"{role}/model.{name}"], parameter.detach())
     assert len(list((straight.path / "checkpoints").iterdir())) == straight.config.save_total_limit

@@ -9,9 +9,9 @@ import pytest
 from conftest import Witnessed
 from runs import Watcher, config
 
-from selfsight.methods.visplay import timings as module
+from selfsight.methods import timings as module
+from selfsight.methods.timings import PARTS, Timings
 from selfsight.methods.visplay.run import evolve, resume
-from selfsight.methods.visplay.timings import PARTS, Timings
 from selfsight.policy import Policy
 from selfsight.policy.learner import Learner
 from selfsight.policy.policy import Usage
@@ -44,7 +44,7 @@ def test_tokens_are_counted_where_they_are_sampled_and_not_in_measurement(straig
         if "measurement" not in at
     )
     assert straight.summary["timings"]["tokens_sampled"] == drawn > 0
-    for policy in straight.roles.trainable().values():
+    for policy in straight.roles.policies().values():
         assert policy.usage.tokens_sampled == sum(
             len(rollout.token_ids)
             for _, role, _, rollouts in straight.sampled

@@ -18,17 +18,19 @@ def image_source(
     *,
     seed: int,
     size: int = 112,
+    split: str = "train",
     limits: Limits = Limits(),  # noqa: B008 - frozen
     max_bad_fraction: float = 0.01,
 ) -> ImageSource:
     """ "worlds", "worlds:scenes", "worlds:charts", a folder, or a .jsonl or .parquet manifest.
 
-    `size` is the side in pixels of drawn worlds; `limits` and `max_bad_fraction` concern files.
+    `size` is the side in pixels of drawn worlds and `split` their stream; `limits` and `max_bad_fraction` concern
+    files.
     """
     if spec in WORLDS:
         from selfsight.images.worlds import WorldSource
 
-        return WorldSource(WORLDS[spec], seed=seed, size=size)
+        return WorldSource(WORLDS[spec], seed=seed, size=size, split=split)
     choices = f"give one of {', '.join(WORLDS)}, a folder, or a {' or '.join(SUFFIXES)} manifest"
     if spec.startswith("worlds"):
         raise ImageError(f"images: there is no world {spec!r}", hint=choices)
@@ -51,6 +53,7 @@ def spy_images(
     seed: int,
     degradation: Degradation = "mask",
     size: int = 112,
+    split: str = "train",
     limits: Limits = Limits(),  # noqa: B008 - frozen
     max_bad_fraction: float = 0.01,
 ) -> SpyImages:
@@ -61,7 +64,7 @@ def spy_images(
         if spec in WORLDS:
             from selfsight.images.worlds import WorldSource
 
-            return WorldSource(WORLDS[spec], seed=seed, size=size)
+            return WorldSource(WORLDS[spec], seed=seed, size=size, split=split)
         if Path(spec).expanduser().is_dir():
             path = Path(spec).expanduser()
             return PairFolder(path, seed=seed, limits=limits, max_bad_fraction=max_bad_fraction)
@@ -70,5 +73,5 @@ def spy_images(
             hint=f"give one of {', '.join(WORLDS)} or a folder of *_original and *_modified images, or let the spy "
             "see a blank or degraded image",
         )
-    source = image_source(spec, seed=seed, size=size, limits=limits, max_bad_fraction=max_bad_fraction)
+    source = image_source(spec, seed=seed, size=size, split=split, limits=limits, max_bad_fraction=max_bad_fraction)
     return BlankView(source) if spy_view == "blank" else DegradedView(source, degradation, seed=seed)

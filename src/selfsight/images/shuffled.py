@@ -14,40 +14,30 @@ from typing import Final
 from PIL import Image
 
 from selfsight.images.safe import ImageError
-from selfsight.images.source import ImageRef, ImageSource
+from selfsight.images.source import ImageRef, ImageSource, Wrapped
 
 BLOCK: Final = 64
 _LONGEST_SEARCH: Final = 1 << 20
 
 
-class ShuffledImages:
+class ShuffledImages(Wrapped):
     """`source` with its references as they are and the pixels of another image behind each."""
 
     def __init__(self, source: ImageSource, seed: int) -> None:
         size = source.size()
         if size is not None and size < 2:
             raise ImageError(f"{source.name}: shuffled images need at least 2 images, it has {size}")
-        self.name = f"shuffled({source.name})"
-        self._source = source
+        super().__init__(source, "shuffled")
         self._seed = seed
         self._refs: list[ImageRef | None] = []  # by place; None: in quarantine
         self._index_of: dict[str, int] = {}
 
     def describe(self) -> dict[str, object]:
-        return {"source": self.name, "seed": self._seed, "block": BLOCK, "of": self._source.describe()}
-
-    def size(self) -> int | None:
-        return self._source.size()
-
-    def take(self, start: int, count: int) -> list[ImageRef]:
-        return self._source.take(start, count)
-
-    def usable(self, ref: ImageRef) -> bool:
-        return self._source.usable(ref)
+        return {"source": self.name, "seed": self._seed, "block": BLOCK, "of": self.original.describe()}
 
     def open(self, ref: ImageRef) -> Image.Image:
         """The pixels of the partner of `ref`."""
-        return self._source.open(self.partner(ref))
+        return self.original.open(self.partner(ref))
 
     def partner(self, ref: ImageRef) -> ImageRef:
         """The image whose pixels `open(ref)` gives."""
@@ -58,7 +48,7 @@ class ShuffledImages:
         place = cycle[index - start]
         while place != index - start:
             partner = self._refs[start + place]
-            if partner is not None and self._source.usable(partner):
+            if partner is not None and self.original.usable(partner):
                 return partner
             place = cycle[place]
         raise ImageError(
@@ -71,7 +61,7 @@ class ShuffledImages:
         it joins the one before.
         """
         start = index - index % BLOCK
-        size = self._source.size()
+        size = self.original.size()
         if size is None:
             return start, BLOCK
         if size - start == 1:
@@ -86,15 +76,15 @@ class ShuffledImages:
                 self._extend(known + BLOCK)
             if len(self._refs) == known:
                 raise ImageError(
-                    f"image {ref.id} is not among the first {known} of {self._source.name}",
+                    f"image {ref.id} is not among the first {known} of {self.original.name}",
                     hint="open only references that this source gave",
                 )
         return self._index_of[ref.id]
 
     def _extend(self, end: int) -> None:
-        size = self._source.size()
+        size = self.original.size()
         for place in range(len(self._refs), end if size is None else min(end, size)):
-            found = self._source.take(place, 1)
+            found = self.original.take(place, 1)
             if found:
                 self._index_of[found[0].id] = place
             self._refs.append(found[0] if found else None)

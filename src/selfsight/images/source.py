@@ -3,6 +3,7 @@
 A reference is a name, not pixels: it can be written to the journal, compared and joined by id.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,3 +37,26 @@ class ImageSource(Protocol):
 
     def open(self, ref: ImageRef) -> Image.Image:
         """The pixels of a reference, RGB, EXIF orientation applied."""
+
+
+class Wrapped(ABC):
+    """A source with another one behind it, whose stream it keeps; what it shows of each reference is its own."""
+
+    def __init__(self, original: ImageSource, name: str) -> None:
+        self.original, self.name = original, f"{name}({original.name})"
+
+    @abstractmethod
+    def describe(self) -> dict[str, object]:
+        """JSON-ready facts, those of the original under `of`."""
+
+    def size(self) -> int | None:
+        """Number of images of the original."""
+        return self.original.size()
+
+    def take(self, start: int, count: int) -> list[ImageRef]:
+        """References of the original."""
+        return self.original.take(start, count)
+
+    def usable(self, ref: ImageRef) -> bool:
+        """Whether the original can open a reference."""
+        return self.original.usable(ref)

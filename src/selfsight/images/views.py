@@ -19,8 +19,9 @@ from typing import Final, Literal, Protocol, get_args
 import numpy as np
 from PIL import Image, ImageFilter
 
+from selfsight.images.files import FileSource
 from selfsight.images.safe import ImageError
-from selfsight.images.source import ImageRef, ImageSource
+from selfsight.images.source import ImageRef, ImageSource, Wrapped
 
 SpyView = Literal["blank", "modified", "degraded"]
 Degradation = Literal["mask", "crop", "blur"]
@@ -82,45 +83,34 @@ def _blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 _DEGRADE: Final = {"mask": _mask, "crop": _crop, "blur": _blur}
 
 
-class BlankView:
+class BlankView(Wrapped):
     """`source` with a blank spy."""
 
     def __init__(self, source: ImageSource) -> None:
-        self.name = f"blank({source.name})"
-        self._source = source
+        super().__init__(source, "blank")
 
     def describe(self) -> dict[str, object]:
-        return {"source": self.name, "spy_view": "blank", "of": self._source.describe()}
-
-    def size(self) -> int | None:
-        return self._source.size()
-
-    def take(self, start: int, count: int) -> list[ImageRef]:
-        return self._source.take(start, count)
-
-    def usable(self, ref: ImageRef) -> bool:
-        return self._source.usable(ref)
+        return {"source": self.name, "spy_view": "blank", "of": self.original.describe()}
 
     def spy_view(self, ref: ImageRef) -> ImageRef:
         """The blank image of the size of `ref`, which is opened to learn it."""
-        width, height = self._source.open(ref).size
+        width, height = self.original.open(ref).size
         return ImageRef(f"blank-{width}x{height}", f"blank:{width}x{height}")
 
     def open(self, ref: ImageRef) -> Image.Image:
         found = _BLANK.fullmatch(ref.id)
         if found is None:
-            return self._source.open(ref)
+            return self.original.open(ref)
         return Image.new("RGB", (int(found[1]), int(found[2])), "white")
 
 
-class DegradedView:
+class DegradedView(Wrapped):
     """`source` with a spy whose copy of the image lacks something; the same for the same seed and image."""
 
     def __init__(self, source: ImageSource, degradation: Degradation, *, seed: int) -> None:
         if degradation not in DEGRADATIONS:
             raise ImageError(f"there is no degradation {degradation!r}", hint=f"use one of: {', '.join(DEGRADATIONS)}")
-        self.name = f"{degradation}({source.name})"
-        self._source = source
+        super().__init__(source, degradation)
         self._degradation = degradation
         self._seed = seed
         self._prefix = f"{degradation}-{seed}{_JOINT}"
@@ -131,25 +121,23 @@ class DegradedView:
             "spy_view": "degraded",
             "degradation": self._degradation,
             "seed": self._seed,
-            "of": self._source.describe(),
+            "of": self.original.describe(),
         }
-
-    def size(self) -> int | None:
-        return self._source.size()
-
-    def take(self, start: int, count: int) -> list[ImageRef]:
-        return self._source.take(start, count)
-
-    def usable(self, ref: ImageRef) -> bool:
-        return self._source.usable(ref)
 
     def spy_view(self, ref: ImageRef) -> ImageRef:
         return ImageRef(self._prefix + ref.id, self._prefix + ref.origin)
 
     def open(self, ref: ImageRef) -> Image.Image:
         if not ref.id.startswith(self._prefix):
-            return self._source.open(ref)
+            return self.original.open(ref)
         original = ImageRef(ref.id.removeprefix(self._prefix), ref.origin.removeprefix(self._prefix))
         digest = hashlib.blake2b(ref.id.encode(), digest_size=16).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "big"))
-        return degraded(self._source.open(original), self._degradation, rng)
+        return degraded(self.original.open(original), self._degradation, rng)
+
+
+def files_behind(source: ImageSource) -> FileSource | None:
+    """The files that a source draws from, whatever the spy sees of them; None for a world."""
+    while isinstance(source, Wrapped):
+        source = source.original
+    return source if isinstance(source, FileSource) else None

@@ -62,9 +62,12 @@ class _Encoded:
 
 
 class ImageFeatures:
-    """Features for micro-batches whose images are `shown`; each must be used once and then released."""
+    """Features for micro-batches whose images are `shown`; each must be used once and then released.
 
-    def __init__(self, vlm: Vlm, shown: Iterable[Iterable[ImageRef]]) -> None:
+    Without `shown` nothing is released: features are kept as long as this object.
+    """
+
+    def __init__(self, vlm: Vlm, shown: Iterable[Iterable[ImageRef]] = ()) -> None:
         self.vlm = vlm
         self._frozen = vision_is_frozen(vlm)
         self._left = Counter(image_id for images in shown for image_id in {ref.id for ref in images})

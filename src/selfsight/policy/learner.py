@@ -155,10 +155,10 @@ class Learner:
         weighted: list[_Weighted] = []
         zero_variance = 0
         for group in groups:
-            advantages, flat = group_advantages(torch.from_numpy(np.asarray(group.rewards, dtype=np.float64)))
+            advantages, flat = _advantages(group)
             zero_variance += flat
             if not flat or self._weighed():
-                weighted.append(self._weighted(group, advantages.numpy()))
+                weighted.append(self._weighted(group, advantages))
         total = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
         sums = _Sums()
         batches = plan(self.vlm, [part.item for part in weighted], self.options.token_budget)
@@ -180,7 +180,6 @@ class Learner:
             entropy=sums.entropy / scored,
             ratio_max=sums.ratio_max,
             mismatch_kl=sums.mismatch / scored,
-            reward_mean=float(np.mean([np.mean(group.rewards) for group in groups])),
             groups=len(groups),
             zero_variance_groups=zero_variance,
             tokens=total,
@@ -344,6 +343,15 @@ class _Sums:
         self.mismatch += float(mismatch.sum())
         self.ratio_max = max(self.ratio_max, float(parts.ratio.max()))
         self.tokens += len(parts.ratio)
+
+
+def _advantages(group: Group) -> tuple[np.ndarray, bool]:
+    """(G,) advantages in float64, given or from the rewards, and whether the group carries no signal."""
+    if group.advantages is not None:
+        given = np.asarray(group.advantages, dtype=np.float64)
+        return given, not given.any()
+    advantages, flat = group_advantages(torch.from_numpy(np.asarray(group.rewards, dtype=np.float64)))
+    return advantages.numpy(), flat
 
 
 def _temperature(groups: Sequence[Group]) -> float:

@@ -27,7 +27,7 @@ def model_folder(model: str, revision: str | None = None) -> Path:
 
 def pack_name(config: EvolveConfig) -> str:
     """The prompt pack: as configured, or with `auto` the one that the model says it was taught, else `full`."""
-    chosen = config.visplay.prompt_pack
+    chosen = config.vision_zero.prompt_pack if config.method == "vision-zero" else config.visplay.prompt_pack
     return taught_pack(model_folder(config.model, config.revision)) if chosen == "auto" else chosen
 
 

@@ -8,7 +8,7 @@ local one as well: after `step` the sampler has no valid weights until `publish`
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -110,6 +110,10 @@ class Policy:
             rollouts = self.sampler.sample(requests, sampling)
         self.usage.tokens_sampled += sum(len(r.token_ids) for drawn in rollouts.values() for r in drawn)
         return rollouts
+
+    def sharing_images(self) -> AbstractContextManager[None]:
+        """Inside, an image is encoded once, however many calls of `sample` show it. Do not learn in there."""
+        return self.sampler.sharing_images()
 
     def learn(self, groups: Sequence[Group]) -> LearnStats:
         """Forward and backward over the groups; the gradient adds up until `step`."""

@@ -54,15 +54,23 @@ class Rollout:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The rollouts of one prompt with one reward each; the unit of GRPO."""
+    """The rollouts of one prompt; the unit of GRPO.
+
+    Each rollout has a reward, which the learner normalises over the group, or else an advantage, which it takes as it
+    is (a player's clue is one of a kind: its baseline is that of the role, see `methods.vision_zero.scoring`).
+    """
 
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
-    rewards: np.ndarray
+    rewards: np.ndarray | None = None
+    advantages: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if len(self.rollouts) != len(self.rewards):
-            raise ValueError(f"{len(self.rollouts)} rollouts but {len(self.rewards)} rewards in one group")
+        if (self.rewards is None) == (self.advantages is None):
+            raise ValueError("a group has either rewards or advantages")
+        for name, values in (("rewards", self.rewards), ("advantages", self.advantages)):
+            if values is not None and len(self.rollouts) != len(values):
+                raise ValueError(f"{len(self.rollouts)} rollouts but {len(values)} {name} in one group")
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ class LearnStats:
 
     `mismatch_kl` is the k3 estimate of KL(sampler || learner): zero up to rounding on the first update of a
     batch, and the first thing to look at when sampler and learner drift apart. `entropy`, `ratio_max` and
-    `clip_fraction` skip groups without any learning signal (see `Learner.learn`).
+    `clip_fraction` skip groups without any learning signal (see `Learner.learn`), which are counted as
+    `zero_variance_groups` (all advantages are 0).
     """
 
     loss: float
@@ -81,7 +90,6 @@ class LearnStats:
     entropy: float
     ratio_max: float
     mismatch_kl: float
-    reward_mean: float
     groups: int
     zero_variance_groups: int
     tokens: int

@@ -14,7 +14,8 @@ _KEPT = 2**30  # bytes: larger blocks still come from the system and go back to 
 
 def keep_freed_memory() -> bool:
     """Sets it for this process; whether that was possible."""
-    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+    set_already = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ)
+    if sys.platform != "linux" or set_already or "threshold" in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and mallopt(_M_TRIM_THRESHOLD, _KEPT) == 1 and mallopt(_M_MMAP_THRESHOLD, _KEPT) == 1

@@ -18,10 +18,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from selfsight.errors import SelfsightError
+from selfsight.run.closing import Closing
 
 _HINTS: Final[dict[int, str]] = {
     errno.ENOSPC: "free some space, then `selfsight resume` continues; nothing written before is lost",
@@ -172,7 +172,7 @@ def _whole(data: bytes) -> int:
     return end
 
 
-class JsonlWriter:
+class JsonlWriter(Closing):
     """Appends records to a JSONL file, each on the disk when `append` returns. `lines` counts them."""
 
     def __init__(self, path: Path) -> None:
@@ -230,11 +230,3 @@ class JsonlWriter:
 
     def close(self) -> None:
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,19 +9,19 @@ summary.json    what the run showed             report.html     self-contained
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import yaml
 
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import disk_errors, pretty_json, read_json, write_atomic
+from selfsight.run.closing import Closing
 from selfsight.run.lock import RunLock
 
 _LOCK: Final = ".lock"
 
 
-class RunDirectory:
+class RunDirectory(Closing):
     """The folder of one run. `create` and `resume` hold its lock until `close`; `open` only reads."""
 
     def __init__(self, path: Path, lock: RunLock | None) -> None:
@@ -144,14 +144,6 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Dumper(yaml.SafeDumper):

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import JsonlWriter, read_jsonl
+from selfsight.run.closing import Closing
 from selfsight.run.hashing import hash_path
 
 _KEYS: Final = {"stage", "inputs", "outputs", "seconds"}
@@ -57,7 +57,7 @@ class OpenStage:
         return path
 
 
-class Journal:
+class Journal(Closing):
     """journal.jsonl of a run. `note` is told of every artefact that is missing or changed."""
 
     def __init__(self, path: Path, *, note: Callable[[str], None] | None = None) -> None:
@@ -126,14 +126,6 @@ class Journal:
 
     def close(self) -> None:
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_journal(path: Path) -> list[Entry]:

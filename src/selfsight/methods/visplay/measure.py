@@ -8,45 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from selfsight.config import EvolveConfig
 from selfsight.evaluate.audit import audit_labels, audit_questions
-from selfsight.evaluate.heldout import (
-    PICTURE_SIZES,
-    Answered,
-    HeldOutQuestion,
-    answer_questions,
-    as_records,
-    heldout_questions,
-    summarise,
-)
+from selfsight.evaluate.heldout import HeldOutQuestion, summarise
 from selfsight.evaluate.oracle import knows, verdict
 from selfsight.evaluate.statistics import paired_interval
 from selfsight.images.source import ImageRef
-from selfsight.language.prompts import PromptPack
+from selfsight.methods.measuring import HeldOut
 from selfsight.methods.visplay.records import POOL, QUESTIONS, VOTES
 from selfsight.methods.visplay.roles import Roles
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import pretty_json, write_atomic
-from selfsight.run.tables import read_table, write_table
+from selfsight.run.tables import read_table
 
-EVALUATION = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("family", pa.string(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("greedy", pa.float64(), nullable=False),
-        pa.field("sampled", pa.float64(), nullable=False),
-        pa.field("majority", pa.float64(), nullable=False),
-        pa.field("greedy_format_failure", pa.float64(), nullable=False),
-        pa.field("sampled_format_failure", pa.float64(), nullable=False),
-        pa.field("greedy_text", pa.string(), nullable=False),
-        pa.field("sampled_keys", pa.list_(pa.string()), nullable=False),
-    ]
-)
 SAME_QUESTIONS = 200  # of round 1's own questions, answered again by every later reasoner
 
 
@@ -54,38 +28,20 @@ class Measurer:
     """Measures the reasoner of a run and audits its records. `pause` is called between batches: it may raise."""
 
     def __init__(self, config: EvolveConfig, roles: Roles, directory: RunDirectory, pause: Callable[[], None]) -> None:
-        self.config, self.roles, self.directory, self.pause = config, roles, directory, pause
+        self.config, self.directory = config, directory
+        self.heldout = HeldOut(
+            roles.reasoner, roles.pack, config, max_length=config.visplay.max_answer_length, pause=pause
+        )
 
     def measure(self, round: int) -> tuple[dict[str, Any], list[Path]]:
         """The round's entry for the summary and the files written (round 0 is the base model)."""
         folder = self.directory.round(round)
-        settings = self.config.evaluation
-        size = picture_size(self.config, self.roles.pack)
-        questions = heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
-        answered = self._answer(questions)
-        table, entry_path = folder / "evaluation.parquet", folder / "round.json"
-        write_table(table, as_records(answered), EVALUATION)
+        answered, table = self.heldout.measure(folder)
         entry: dict[str, Any] = {"round": round, "heldout": summarise(answered)}
         if round > 0:
             entry |= self._records(round)
-        write_atomic(entry_path, pretty_json(entry))
-        return entry, [table, entry_path]
-
-    def _answer(self, questions: list[HeldOutQuestion]) -> list[Answered]:
-        settings = self.config.evaluation
-        answered: list[Answered] = []
-        for start in range(0, len(questions), settings.batch_size):
-            self.pause()
-            answered += answer_questions(
-                self.roles.reasoner,
-                self.roles.pack,
-                questions[start : start + settings.batch_size],
-                num_samples=settings.num_samples,
-                seed=settings.seed,
-                batch_size=settings.batch_size,
-                max_completion_length=self.config.visplay.max_answer_length,
-            )
-        return answered
+        write_atomic(folder / "round.json", pretty_json(entry))
+        return entry, [table, folder / "round.json"]
 
     def _records(self, round: int) -> dict[str, Any]:
         folder = self.directory.round(round)
@@ -136,7 +92,7 @@ class Measurer:
                     questions.append(HeldOutQuestion(id, _image(row), text, found.family or "", found.key))
         if not questions:
             return None
-        answered = self._answer(questions[:: max(1, len(questions) // SAME_QUESTIONS)][:SAME_QUESTIONS])
+        answered = self.heldout.answer(questions[:: max(1, len(questions) // SAME_QUESTIONS)][:SAME_QUESTIONS])
         before = [sum(key == a.key for key in votes[a.id]) / len(votes[a.id]) for a in answered]
         after = [a.sampled for a in answered]
         change = paired_interval(before, after, seed=0, clusters=[a.image_id for a in answered])
@@ -147,16 +103,5 @@ class Measurer:
         }
 
 
-def picture_size(config: EvolveConfig, pack: PromptPack) -> int:
-    """Side in pixels of a run's held-out pictures."""
-    return config.evaluation.picture_size or PICTURE_SIZES[pack.name]
-
-
 def _image(row: dict[str, object]) -> ImageRef:
     return ImageRef(str(row["image_id"]), str(row["origin"]))
-
-
-def read_evaluation(folder: Path) -> list[Answered]:
-    """The answers behind a round's measurement."""
-    rows: list[dict[str, Any]] = read_table(folder / "evaluation.parquet", EVALUATION)
-    return [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in rows]

@@ -2,8 +2,6 @@
 
 questioner step   images -> questions -> votes -> rewards -> groups of questions   (VisPlay, section 3.2)
 reasoner step     pool questions -> answers -> 1[key = label] -> groups of answers (section 3.3)
-
-`learn_from` is what follows in both: the optimiser steps on those groups.
 """
 
 from collections import Counter
@@ -19,7 +17,7 @@ from selfsight.methods.visplay.asking import Place, answer_sampling, plausibilit
 from selfsight.methods.visplay.records import Asked, PoolItem, question_row
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards, random_answer_rewards
 from selfsight.methods.visplay.roles import Roles
-from selfsight.policy import Group, Policy, SampleRequest
+from selfsight.policy import Group, SampleRequest
 from selfsight.run.seeds import derive
 
 
@@ -117,7 +115,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         for item in items
     ]
     answered = roles.reasoner.sample(requests, answer_sampling(config))
-    groups, failures, lengths = [], [], []
+    groups, failures, lengths, means = [], [], [], []
     for item, request in zip(items, requests, strict=True):
         rollouts = answered[item.question_id]
         keys = [roles.pack.read_key(rollout) for rollout in rollouts]
@@ -126,40 +124,15 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         else:
             rewards = answer_rewards(keys, item.label)
         groups.append(Group(request.prompt, tuple(rollouts), np.array(rewards)))
+        means.append(np.mean(rewards))
         failures += [key is None for key in keys]
         lengths += [len(rollout.token_ids) for rollout in rollouts]
     metrics: dict[str, object] = {
         "questions": len(items),
-        "reward": float(np.mean([group.rewards.mean() for group in groups])),
+        "reward": float(np.mean(means)),
         "confidence": float(np.mean([item.confidence for item in items])),
         "format_failures": float(np.mean(failures)),
         "length": float(np.mean(lengths)),
         "sampled_tokens": int(sum(lengths)),
     }
     return ReasonerBatch(groups, metrics)
-
-
-def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
-    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    learned = policy.learn(groups)
-    mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
-    stepped = policy.step()
-    for _ in range(1, iterations):
-        learned = policy.learn(groups)
-        stepped = policy.step()
-    policy.publish()
-    return {
-        "loss": learned.loss,
-        "kl": learned.kl,
-        "kl_anchor": learned.kl_anchor,
-        "entropy": learned.entropy,
-        "clip_fraction": learned.clip_fraction,
-        "ratio_max": learned.ratio_max,
-        "mismatch_kl": mismatch_kl,
-        "zero_variance_groups": learned.zero_variance_groups,
-        "groups": learned.groups,
-        "grad_norm": stepped.grad_norm,
-        "learning_rate": stepped.learning_rate,
-        "skipped": stepped.skipped,
-        "tokens_per_second": learned.tokens_per_second,
-    }

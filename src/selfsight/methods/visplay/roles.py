@@ -21,10 +21,9 @@ class Roles:
     pack: PromptPack
     shown: Callable[[ImageRef], ImageRef]
 
-    def trainable(self) -> dict[str, Policy]:
-        """The policies that learn in this run, by role."""
-        both = {"questioner": self.questioner, "reasoner": self.reasoner}
-        return {role: policy for role, policy in both.items() if policy.trainable}
+    def policies(self) -> dict[str, Policy]:
+        """Both policies by role."""
+        return {"questioner": self.questioner, "reasoner": self.reasoner}
 
 
 def open_roles(config: EvolveConfig, source: ImageSource) -> Roles:

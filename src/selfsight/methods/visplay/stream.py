@@ -4,20 +4,18 @@ Every round has its own slice of the stream, the questioner phase first, curatio
 repeat between rounds as long as the source lasts. A source that is too small starts again from its
 beginning; `repeats` says so, and the run's record keeps it.
 
-Every image is decoded when its slice is taken. One that cannot be leaves its place empty, and the step or piece has
-an image less: a substitute would have to come from another slice, and moving all later images up would make them
-depend on what was found before, which a resumed run would have to remember and could get wrong. Missing images
-cost little (at most `max_bad_fraction` of them), and curation makes up for them by further attempts.
+An image that cannot be decoded leaves its place empty (see methods/stream.py), and the step or piece has an image
+less. Missing images cost little (at most `max_bad_fraction` of them), and curation makes up for them by further
+attempts.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from selfsight.config import EvolveConfig
-from selfsight.errors import SelfsightError
 from selfsight.images import image_source
-from selfsight.images.files import FileSource
 from selfsight.images.source import ImageRef, ImageSource
+from selfsight.methods.stream import images_at, refuse_too_many_bad
 from selfsight.run import derive
 
 
@@ -62,19 +60,10 @@ class ImageStream:
         return self._take((round - 1) * self.per_round + round_images(self.config)[0] + start, count)
 
     def _take(self, start: int, count: int) -> list[ImageRef]:
-        size = self.source.size()
-        if size is None:
-            taken = self.source.take(start, count)
-        elif size < 1:
-            raise SelfsightError(f"{self.source.name} holds no images", hint="give a folder with images")
-        else:
-            places = dict.fromkeys((start + i) % size for i in range(count))
-            taken = [ref for place in places for ref in self.source.take(place, 1)]
         # At most one copy of an image in a batch: groups are joined by image id.
-        usable = {ref.id: ref for ref in taken if self.source.usable(ref)}
+        usable = {ref.id: ref for _, ref in images_at(self.source, start, count)}
         if self.shown is not None:
             for ref in usable.values():  # decodes what the reasoner will see, so that nothing is found bad halfway
                 self.shown(ref)
-        if isinstance(self.source, FileSource):
-            self.source.refuse_too_many(min(start + count, self.source.size() or 0))
+        refuse_too_many_bad(self.source, start + count)
         return list(usable.values())

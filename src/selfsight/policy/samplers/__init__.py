@@ -1,6 +1,7 @@
 """Samplers draw completions from a model's weights; the method never knows which one it talks to."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from selfsight.policy.records import Rollout, SampleRequest, Sampling
@@ -16,3 +17,6 @@ class Sampler(Protocol):
 
     def publish(self, weight_version: int) -> None:
         """Takes over new weights and drops everything computed from the old ones."""
+
+    def sharing_images(self) -> AbstractContextManager[None]:
+        """Inside, an image is encoded once, however many calls of `sample` show it."""

@@ -13,7 +13,8 @@ Left out: refilling slots while a wave runs (waves are large and completions sho
 and top-p or top-k (their log-probs would need correcting in the learner).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsight.policy.features import image_inputs
+from selfsight.images.source import ImageRef
+from selfsight.policy.features import ImageFeatures, image_inputs
 from selfsight.policy.prefix import Decode, Prefill, prepared_mask
 from selfsight.policy.processor import EncodedPrompt
 from selfsight.policy.records import Rollout, SampleRequest, Sampling
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.vocabulary import masked_logits
 
+_ImageInputs = Callable[[Sequence[ImageRef]], dict[str, Any]]
 _COMPACT_BELOW = 0.8  # running rows are copied together once fewer than this share is still running
 
 
@@ -49,17 +52,36 @@ class _Wave:
 
 
 class LocalSampler:
-    """Draws from `vlm`, whose weights it shares; it keeps nothing between calls that depends on weights."""
+    """Draws from `vlm`, whose weights it shares; between calls it keeps nothing but what `sharing_images` says."""
 
     def __init__(self, vlm: Vlm, options: LocalSamplerOptions | None = None) -> None:
         self.vlm = vlm
         self.options = options if options is not None else LocalSamplerOptions()
         self.weight_version = 0
+        self._features: ImageFeatures | None = None
         self._eos = torch.zeros_like(vlm.banned)
         self._eos[list(vlm.eos_ids)] = True
 
     def publish(self, weight_version: int) -> None:
         self.weight_version = weight_version
+        if self._features is not None:
+            self._features = ImageFeatures(self.vlm)
+
+    @contextmanager
+    def sharing_images(self) -> Iterator[None]:
+        """Keeps image features from call to call until the end of the block.
+
+        Not longer, although the weights may stay: features depend, in their last bits, on what else was encoded with
+        them, and a resumed run must draw what an undisturbed one would have drawn.
+        """
+        self._features = ImageFeatures(self.vlm)
+        try:
+            yield
+        finally:
+            self._features = None
+
+    def _image_inputs(self, images: Sequence[ImageRef]) -> dict[str, Any]:
+        return image_inputs(self.vlm, images) if self._features is None else self._features.inputs(images)
 
     @torch.no_grad()
     def sample(self, requests: Sequence[SampleRequest], sampling: Sampling) -> dict[str, list[Rollout]]:
@@ -110,9 +132,9 @@ class LocalSampler:
         steps: _SharedSteps | _CachedSteps
         with self.vlm.compute():
             if self.vlm.backend == "shared":
-                steps = _SharedSteps(self.vlm, prompts, counts, length)
+                steps = _SharedSteps(self.vlm, prompts, counts, length, self._image_inputs)
             else:
-                steps = _CachedSteps(self.vlm, prompts[0], counts[0])
+                steps = _CachedSteps(self.vlm, prompts[0], counts[0], self._image_inputs)
             drawn = self._draw(steps, uniforms, sampling)
         for row, (request, k) in enumerate(streams):
             size = int(drawn.lengths[row])
@@ -191,7 +213,9 @@ def _argmax(masked: Tensor) -> tuple[Tensor, Tensor]:
 class _SharedSteps:
     """Next-token logits for many prompts at once, each prompt's keys stored once (see prefix.py)."""
 
-    def __init__(self, vlm: Vlm, prompts: Sequence[EncodedPrompt], counts: Sequence[int], new: int) -> None:
+    def __init__(
+        self, vlm: Vlm, prompts: Sequence[EncodedPrompt], counts: Sequence[int], new: int, image_inputs: _ImageInputs
+    ) -> None:
         self.vlm = vlm
         lengths = [len(prompt) for prompt in prompts]
         ids = np.full((len(prompts), max(lengths)), vlm.pad_id, dtype=np.int64)
@@ -210,7 +234,7 @@ class _SharedSteps:
             attention_mask=self.mask,
             use_cache=False,
             shared_prefix=prefill,
-            **image_inputs(vlm, [prompt.image for prompt in prompts if prompt.image is not None]),
+            **image_inputs([prompt.image for prompt in prompts if prompt.image is not None]),
         ).last_hidden_state
         last = hidden[torch.arange(len(prompts), device=vlm.device), torch.tensor(lengths, device=vlm.device) - 1]
         self.decode = Decode(prefill, lengths, counts, max(new - 1, 1), vlm.device)
@@ -240,14 +264,14 @@ class _SharedSteps:
 class _CachedSteps:
     """Next-token logits for one prompt with the model's own cache: the fallback for other attention kinds."""
 
-    def __init__(self, vlm: Vlm, prompt: EncodedPrompt, count: int) -> None:
+    def __init__(self, vlm: Vlm, prompt: EncodedPrompt, count: int, image_inputs: _ImageInputs) -> None:
         self.vlm = vlm
         places, self._position = vlm.positions(prompt)
         out = vlm.model(
             input_ids=torch.from_numpy(prompt.input_ids)[None].to(vlm.device),
             position_ids=vlm.position_argument(places[:, None].expand(3, -1, -1)),
             use_cache=True,
-            **image_inputs(vlm, [prompt.image] if prompt.image is not None else []),
+            **image_inputs([prompt.image] if prompt.image is not None else []),
         )
         self._cache: Any = out.past_key_values
         self._cache.batch_repeat_interleave(count)

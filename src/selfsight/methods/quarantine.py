@@ -13,29 +13,29 @@ Worlds have no files and leave neither.
 """
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 
 from selfsight.images import BadImage, ImageSource
-from selfsight.images.files import FileSource
+from selfsight.images.views import files_behind
 from selfsight.run import JsonlWriter, RunDirectory
 from selfsight.run.atomic import canonical_json, read_jsonl, write_atomic
+from selfsight.run.closing import Closing
 from selfsight.run.hashing import hash_path
 from selfsight.run.tables import read_table, write_table
 
 IMAGES = pa.schema([pa.field("name", pa.string(), nullable=False), pa.field("id", pa.string())])
 
 
-class Quarantine:
+class Quarantine(Closing):
     """The quarantine of a run over its directory. Files found bad from now on are written down and told to `note`."""
 
     def __init__(self, directory: RunDirectory, source: ImageSource, note: Callable[[str], None]) -> None:
         self.path = directory.quarantine_path
         self._note = note
         self._writer: JsonlWriter | None = None
-        if not isinstance(source, FileSource):
+        files = files_behind(source)
+        if files is None:
             return
         listing = directory.path / "images.parquet"
         begun, recorded = listing.exists(), None
@@ -43,14 +43,14 @@ class Quarantine:
             if self.path.exists():
                 recorded = [BadImage(str(line["path"]), str(line["reason"])) for line in read_jsonl(self.path)]
             rows = read_table(listing, IMAGES)
-            source.go_on([(str(row["name"]), None if row["id"] is None else str(row["id"])) for row in rows], recorded)
+            files.go_on([(str(row["name"]), None if row["id"] is None else str(row["id"])) for row in rows], recorded)
         if recorded is None:
-            write_atomic(self.path, b"".join(canonical_json(_line(bad)) + b"\n" for bad in source.quarantined))
+            write_atomic(self.path, b"".join(canonical_json(_line(bad)) + b"\n" for bad in files.quarantined))
         if not begun:  # after the quarantine: a list without one would mean that the user has deleted it
-            write_table(listing, [{"name": name, "id": id} for name, id in source.listing()], IMAGES)
+            write_table(listing, [{"name": name, "id": id} for name, id in files.listing()], IMAGES)
         self._writer = JsonlWriter(self.path)
-        source.on_bad = self._found
-        bad = source.quarantined
+        files.on_bad = self._found
+        bad = files.quarantined
         if bad:
             more = f"; and {len(bad) - 3} more, see {self.path.name}" if len(bad) > 3 else ""
             note(f"images left out: {len(bad)} ({'; '.join(image.reason for image in bad[:3])}{more})")
@@ -68,14 +68,6 @@ class Quarantine:
         """Closes quarantine.jsonl."""
         if self._writer is not None:
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _line(bad: BadImage) -> dict[str, object]:

@@ -1,0 +1,296 @@
+"""What the loops of all methods have in common: a run over its directory, stage by stage, that can be resumed.
+
+A method says which stages there are (`Loop.stages`), does one (`perform`), and accounts for the run (`summarise`).
+Everything random is derived from the seed and the place in the schedule, so the state of a run is its policies, the
+place, and what the method adds (`own_state`): that is what a checkpoint holds. A run that is killed goes on from the
+newest checkpoint and, on one machine with one thread setting, ends with the very weights of an undisturbed run.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from selfsight.config import EvolveConfig, config_hash, load_config
+from selfsight.errors import SelfsightError
+from selfsight.images import ImageError, ImageSource
+from selfsight.methods.parts import remove_parts
+from selfsight.methods.quarantine import Quarantine
+from selfsight.methods.timings import Timings
+from selfsight.policy import Group, Policy
+from selfsight.run import Journal, JsonlWriter, Progress, RunDirectory, StopRequested, check_free
+from selfsight.run.checkpoint import Checkpoints
+from selfsight.run.hashing import hash_bytes
+
+FINISHED = 999_999
+
+
+class Stopped(SelfsightError):
+    """The user asked the run to stop; everything is saved."""
+
+    def __init__(self, path: Path, exit_code: int) -> None:
+        super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: selfsight resume {path}")
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a run, the unit of the journal and of resuming. Round 0 is the base model, only measured."""
+
+    index: int
+    round: int
+    phase: str
+
+    @property
+    def name(self) -> str:
+        """How the journal calls it."""
+        return f"round-{self.round}/{self.phase}"
+
+    def checkpoint_step(self, step: int) -> int:
+        """A number that grows over the whole run: stages of up to 10^6 steps."""
+        return self.index * 1_000_000 + step
+
+
+# What a method opens for a configuration (images and models) becomes its loop once there is a directory.
+Opened = Callable[[RunDirectory, Progress, Timings], "Loop"]
+
+
+def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Opened], progress: Progress) -> dict[str, Any]:
+    """Runs a method in a new run directory and returns its summary (also in summary.json)."""
+    name = config.run_name or f"{config.recipe}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    path = Path(config.output_dir) / name
+    # What can be wrong with settings, images and model is found before the folder is made.
+    check_free(path)
+    timings = Timings()
+    opened = opening(config)
+    with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
+        progress.note(f"run folder: {path}")
+        return opened(directory, progress, timings).drive()
+
+
+def go_on(
+    path: Path,
+    overrides: Sequence[str],
+    opening: Callable[[EvolveConfig], Opened],
+    refuse_changes: Callable[[EvolveConfig, EvolveConfig], None],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
+    with RunDirectory.resume(path) as directory:
+        timings = Timings()
+        config = load_config(directory.config_path, overrides)
+        refuse_changes(load_config(directory.config_path), config)
+        return opening(config)(directory, progress, timings).drive()
+
+
+class Loop(ABC):
+    """One run of a method over its directory. `length_option` names the option that says how long a run is."""
+
+    length_option: str
+
+    def __init__(
+        self,
+        config: EvolveConfig,
+        source: ImageSource,
+        policies: Mapping[str, Policy],
+        stages: Sequence[Stage],
+        *,
+        directory: RunDirectory,
+        progress: Progress,
+        timings: Timings,
+    ) -> None:
+        self.config, self.source, self.policies, self.stages = config, source, policies, stages
+        self.directory, self.progress, self.timings = directory, progress, timings
+        self.trainable = {role: policy for role, policy in policies.items() if policy.trainable}
+        self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
+
+    # ---- what a method is ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def perform(self, stage: Stage, step: int) -> list[Path]:
+        """Does a stage from `step` on and returns the files and folders that it has written."""
+
+    @abstractmethod
+    def summarise(self) -> dict[str, Any]:
+        """The content of summary.json, once all stages are done."""
+
+    @abstractmethod
+    def announce(self, first: int) -> None:
+        """Tells the user what to know of the run; `first` is the index of the stage that is to be done next."""
+
+    @abstractmethod
+    def own_state(self) -> dict[str, object]:
+        """What decides the future besides policies and place, JSON-ready."""
+
+    @abstractmethod
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `own_state` returned, found in the checkpoint's `state`."""
+
+    # ---- the schedule ----------------------------------------------------------------------------------
+
+    def drive(self) -> dict[str, Any]:
+        """All stages that are not done yet, then the summary."""
+        directory, config = self.directory, self.config
+        with (
+            StopRequested() as stop,
+            Journal(directory.journal_path, note=self.progress.note) as journal,
+            JsonlWriter(directory.metrics_path) as metrics,
+            Quarantine(directory, self.source, self.progress.note) as quarantine,
+        ):
+            self.stop, self.journal, self.metrics = stop, journal, metrics
+            self.base = self._weights_hash()
+            first, step = self._restore()
+            directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.weights = self._weights_hash()
+            self.timings.loaded(list(self.policies.values()))
+            self.announce(first)
+            for stage in self.stages[first:]:
+                start = time.perf_counter()
+                inputs = {"config": config_hash(config), "weights": self.weights}
+                outputs = self.perform(stage, step)
+                inputs |= quarantine.inputs()  # as it is now: what the stage found bad, it did without
+                self.weights = self._weights_hash()
+                journal.record(stage.name, inputs=inputs, outputs=outputs, seconds=time.perf_counter() - start)
+                self.timings.lap(stage.phase)
+                step = 0
+                if stage.index + 1 < len(self.stages):
+                    self._save(self.stages[stage.index + 1], 0)
+                else:
+                    self._save(stage, FINISHED)
+                # Only now: until the checkpoint lay on the disk, a resumed stage would have needed them.
+                remove_parts(directory.round(stage.round))
+                self.timings.lap(stage.phase, "controller")
+            summary = self.summarise()
+            directory.write_summary(summary)
+            return summary
+
+    def _weights_hash(self) -> str:
+        """One fingerprint of all policies' weights."""
+        return hash_bytes(" ".join(policy.weights_hash() for policy in self.policies.values()).encode())
+
+    # ---- parts of a stage ------------------------------------------------------------------------------
+
+    def update(
+        self, policy: Policy, groups: Sequence[Group], stage: Stage, step: int, measured: Mapping[str, object]
+    ) -> None:
+        """Learns from a batch, publishes, logs. A batch without groups is only logged."""
+        line: dict[str, object] = {"stage": stage.name, "step": step, **measured}
+        if groups:
+            line |= learn_from(policy, groups, self.config.grpo.num_iterations)
+        self.log(line)
+        self.progress.step(line)
+
+    def log(self, line: dict[str, object]) -> None:
+        """A line for metrics.jsonl."""
+        if "jsonl" in self.config.report_to:
+            self.metrics.append(line)
+
+    def stop_here(self, stage: Stage, step: int) -> None:
+        """Leaves the run, saved, if the user has asked for it: `stage` will go on at `step`."""
+        if self.stop:
+            self.timings.lap(stage.phase)
+            self._save(stage, step)
+            raise Stopped(self.directory.path, self.stop.exit_code)
+
+    @contextmanager
+    def saved_if_images_fail(self, stage: Stage, step: int) -> Iterator[None]:
+        """Too many bad images stop the run as a signal would: with a checkpoint."""
+        try:
+            yield
+        except ImageError as error:
+            self.timings.lap(stage.phase)
+            self._save(stage, step)
+            mended = "files that you mended are looked at anew once quarantine.jsonl in the run's folder is deleted"
+            again = f"everything is saved, and `selfsight resume {self.directory.path}` goes on"
+            raise ImageError(error.message, hint=f"{error.hint}; {mended}; {again}") from error
+
+    # ---- checkpoints -----------------------------------------------------------------------------------
+
+    def save_sometimes(self, stage: Stage, step: int, steps: int) -> None:
+        """A checkpoint every `save_steps` of a stage's `steps`; after the last one the stage's end saves."""
+        if step % self.config.save_steps == 0 and step < steps:
+            self.timings.lap(stage.phase)
+            self._save(stage, step)
+
+    def _save(self, stage: Stage, step: int) -> None:
+        """A checkpoint that says: `stage` goes on at `step`."""
+        tensors: dict[str, Any] = {}
+        counters: dict[str, object] = {}
+        for role, policy in self.trainable.items():
+            own, counters[role] = policy.state_dict(anchor=False)  # the anchor is the base model, opened anew
+            tensors |= {f"{role}/{name}": value for name, value in own.items()}
+        state = {
+            "stage": stage.name,
+            "step": step,
+            "metrics_lines": self.metrics.lines,
+            "config": config_hash(self.config),
+            "base": self.base,
+            "counters": counters,
+            "timings": self.timings.state(),
+            **self.own_state(),
+        }
+        self.checkpoints.save(stage.checkpoint_step(step), tensors, state)
+
+    def _restore(self) -> tuple[int, int]:
+        """Where to go on: index of the stage and step inside it; policies, state and metrics are put back."""
+        found = self.checkpoints.latest_valid()
+        for skipped in self.checkpoints.skipped:
+            self.progress.note(f"checkpoint passed over: {skipped}")
+        if found is None:
+            self.metrics.truncate(0)
+            return 0, 0
+        state: dict[str, Any] = found.state()
+        index = next((stage.index for stage in self.stages if stage.name == state["stage"]), None)
+        if index is None:
+            raise SelfsightError(
+                f"{self.directory.path}: the run has got to {state['stage']}, which these settings do not have",
+                hint=f"do not lower {self.length_option} below the rounds that have begun",
+            )
+        if state["base"] != self.base:
+            raise SelfsightError(
+                f"the model {self.config.model} is not the one that this run began with",
+                hint="put the original weights back; the run is held to them, and compared with them",
+            )
+        if state["config"] != config_hash(self.config):
+            self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
+        tensors = found.tensors()
+        for role, policy in self.trainable.items():
+            own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
+            policy.load_state_dict(own, state["counters"][role])
+        self.take_state(state)
+        self.metrics.truncate(min(int(state["metrics_lines"]), self.metrics.lines))
+        self.timings.add(state["timings"])
+        if state["step"] == FINISHED:
+            return index + 1, 0
+        self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
+        return index, int(state["step"])
+
+
+def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
+    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
+    learned = policy.learn(groups)
+    mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
+    stepped = policy.step()
+    for _ in range(1, iterations):
+        learned = policy.learn(groups)
+        stepped = policy.step()
+    policy.publish()
+    return {
+        "loss": learned.loss,
+        "kl": learned.kl,
+        "kl_anchor": learned.kl_anchor,
+        "entropy": learned.entropy,
+        "clip_fraction": learned.clip_fraction,
+        "ratio_max": learned.ratio_max,
+        "mismatch_kl": mismatch_kl,
+        "zero_variance_groups": learned.zero_variance_groups,
+        "groups": learned.groups,
+        "grad_norm": stepped.grad_norm,
+        "learning_rate": stepped.learning_rate,
+        "skipped": stepped.skipped,
+        "tokens_per_second": learned.tokens_per_second,
+    }

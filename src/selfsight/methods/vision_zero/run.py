@@ -1,0 +1,200 @@
+"""Vision-Zero's controller: one plain loop over steps of games (arXiv 2509.25541, algorithm 1).
+
+    for each step:  deal -> clues, votes (lock-step) -> score -> groups of the stage that trains -> learn -> publish
+                    -> baselines, averages, phase (Iterative-SPO)
+
+One policy plays all seats. Every `eval_steps` steps are a round, with its games.jsonl, model folder and measurement.
+What saves, stops and resumes a run is in methods/loop.py; besides weights and place, the phase with its averages and
+the roles' baselines decide the future. Randomness is derived from the seed and the game's id.
+
+A stop is heard before every sampling call: the games under way are given up and dealt again on resuming, with the same
+clues. Left out: the paper's cosine schedule of the learning rate, which would tie a step to the length of the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from selfsight.config import EvolveConfig
+from selfsight.errors import SelfsightError
+from selfsight.methods.loop import Loop, Opened, Stage, Stopped, begin, go_on
+from selfsight.methods.parts import part, save_model
+from selfsight.methods.summary import build_summary
+from selfsight.methods.timings import Timings
+from selfsight.methods.vision_zero.measure import Measurer
+from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
+from selfsight.methods.vision_zero.resuming import refuse_changes
+from selfsight.methods.vision_zero.rules import advice, game_settings, scoring_settings, switch_settings
+from selfsight.methods.vision_zero.scoring import RoleBaselines
+from selfsight.methods.vision_zero.steps import Standing, settle
+from selfsight.methods.vision_zero.switching import SwitchState
+from selfsight.methods.vision_zero.table import ROLE, Table, deal_step, open_table, repeats
+from selfsight.run import Progress, RunDirectory, canonical_json, read_jsonl, write_atomic
+
+__all__ = ["Run", "Stopped", "evolve", "resume"]
+
+STAGE_NAMES = {"clue": "the clues train", "decision": "the decision trains", "both": "both stages train"}
+
+
+def evolve(config: EvolveConfig, *, progress: Progress) -> dict[str, Any]:
+    """Runs Vision-Zero in a new run directory and returns its summary (also in summary.json)."""
+    return begin(config, _open, progress)
+
+
+def resume(path: Path, *, overrides: Sequence[str] = (), progress: Progress) -> dict[str, Any]:
+    """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
+    return go_on(Path(path), overrides, _open, refuse_changes, progress)
+
+
+def _open(config: EvolveConfig) -> Opened:
+    advice(config)  # refuses rules that make no game
+    switch_settings(config)
+    return partial(Run, config, open_table(config))
+
+
+def stages(config: EvolveConfig) -> list[Stage]:
+    """All stages of a run, in order: the base model's measurement, then games and measurement of every round."""
+    rounds = config.vision_zero.iterations // config.vision_zero.eval_steps
+    phases = [(0, "evaluation")]
+    for round in range(1, rounds + 1):
+        phases += [(round, "games"), (round, "evaluation")]
+    return [Stage(index, round, phase) for index, (round, phase) in enumerate(phases)]
+
+
+class Run(Loop):
+    """One run of Vision-Zero over its directory."""
+
+    length_option = "vision_zero.iterations"
+
+    def __init__(
+        self, config: EvolveConfig, table: Table, directory: RunDirectory, progress: Progress, timings: Timings
+    ) -> None:
+        super().__init__(
+            config,
+            table.source,
+            {ROLE: table.policy},
+            stages(config),
+            directory=directory,
+            progress=progress,
+            timings=timings,
+        )
+        self.table = table
+        self.scoring, self.switching = scoring_settings(config), switch_settings(config)
+        self.standing = Standing.first(self.switching)
+
+    def own_state(self) -> dict[str, object]:
+        return {"standing": asdict(self.standing)}
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        standing = state["standing"]
+        self.standing = Standing(SwitchState(**standing["switch"]), RoleBaselines(**standing["baselines"]))
+
+    def announce(self, first: int) -> None:
+        for text in advice(self.config):
+            self.progress.note(text)
+        if repeats(self.config, self.table.source) and first == 0:
+            own = self.config.vision_zero
+            self.progress.note(
+                f"{self.source.name} holds {self.source.size()} images, fewer than the "
+                f"{own.iterations * own.games_per_step} games of the run: images will repeat"
+            )
+
+    def perform(self, stage: Stage, step: int) -> list[Path]:
+        return self._evaluation(stage) if stage.phase == "evaluation" else self._games(stage, step)
+
+    # ---- stages ----------------------------------------------------------------------------------------
+
+    def _evaluation(self, stage: Stage) -> list[Path]:
+        self.progress.phase(f"round {stage.round}: measurement", None)
+        measurer = Measurer(self.config, self.table, self.directory, pause=lambda: self.stop_here(stage, 0))
+        entry, outputs = measurer.measure(stage.round)
+        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
+        return outputs
+
+    def _games(self, stage: Stage, first: int) -> list[Path]:
+        steps, folder = self.config.vision_zero.eval_steps, self.directory.round(stage.round)
+        self.progress.phase(f"round {stage.round}: games", steps)
+        for step in range(first, steps):
+            self.stop_here(stage, step)
+            self._step(stage, step, folder)
+            self.save_sometimes(stage, step + 1, steps)
+        games = folder / "games.jsonl"
+        parts = [part(folder, "games", step, "jsonl") for step in range(steps)]
+        write_atomic(games, all_games(games, parts, first=self._number(stage, 0)))
+        return [games, save_model(self.table.policy, folder / "model")]
+
+    def _step(self, stage: Stage, step: int, folder: Path) -> None:
+        config, table = self.config, self.table
+        with self.saved_if_images_fail(stage, step):
+            games = deal_step(config, table.source, self._number(stage, step))
+        with table.policy.sharing_images():
+            played = play(
+                table.policy,
+                games,
+                table.pack,
+                clue=clue_sampling(config),
+                vote=vote_sampling(config),
+                pause=lambda: self.stop_here(stage, step),
+            )
+        done = settle(played, self.standing, self.scoring, self.switching)
+        lines = (canonical_json(record) + b"\n" for record in done.records)
+        write_atomic(part(folder, "games", step, "jsonl"), b"".join(lines))
+        self.update(table.policy, done.groups, stage, step, done.metrics)
+        before, self.standing = self.standing.switch.phase, done.following
+        now = self.standing.switch.phase
+        if now != before:
+            self.progress.note(
+                f"after step {self._number(stage, step) + 1}: from now on {STAGE_NAMES[now]} "
+                f"(votes {done.metrics['accuracy_average']:.0%} right, {done.metrics['abstention_average']:.0%} n/a)"
+            )
+
+    def _number(self, stage: Stage, step: int) -> int:
+        """A step of a round, counted over the whole run."""
+        return (stage.round - 1) * self.config.vision_zero.eval_steps + step
+
+    # ---- the account -----------------------------------------------------------------------------------
+
+    def summarise(self) -> dict[str, Any]:
+        own = self.config.vision_zero
+        return build_summary(
+            self.directory,
+            self.config,
+            rounds=own.iterations // own.eval_steps,
+            source=self.source,
+            pack=self.table.questions,
+            weights=self.weights,
+            timings=self.timings,
+            own={
+                "images_repeat": repeats(self.config, self.table.source),
+                "steps": own.iterations,
+                "mode": own.switching.mode,
+                "baseline": own.rewards.baseline,
+                "spy_view": own.spy_view,
+                "voter": own.voter,
+                "chance": game_settings(self.config).chance,
+                "standing": asdict(self.standing),
+            },
+        )
+
+
+def all_games(whole: Path, parts: Sequence[Path], *, first: int) -> bytes:
+    """The lines of a round's games; part k belongs to step `first` + k of the run.
+
+    The parts of a finished round are gone. When a damaged checkpoint sends the run back into it, the steps before that
+    place are still in the `whole` file.
+    """
+    earlier: dict[int, list[bytes]] = {}
+    if not all(path.exists() for path in parts):
+        if not whole.exists():
+            raise SelfsightError(
+                f"{whole}: is missing, and so are games of steps that are done", hint="restore it, or start a new run"
+            )
+        for record in read_jsonl(whole):
+            step = int(str(record["id"]).removeprefix("step-").partition("/")[0])
+            earlier.setdefault(step, []).append(canonical_json(record) + b"\n")
+    return b"".join(
+        path.read_bytes() if path.exists() else b"".join(earlier.get(first + number, []))
+        for number, path in enumerate(parts)
+    )
