@@ -2,8 +2,8 @@
 
 A token sees the tokens of its root path. For a row laid out as `trie` says, that is one causal block per node
 (its own span) and one block without any mask per inner node (its span, seen by all its descendants at once).
-Spans of one length are computed together: answers are many and short, and a call for each would cost more than its
-arithmetic. Every block is a plain attention that also returns the log of its softmax sum; two results over disjoint
+Spans of nearly one length are computed together: answers are many and short, and a call for each would cost more than
+its arithmetic. Every block is a plain attention that also returns the log of its softmax sum; two results over disjoint
 keys join exactly:
 
     lse = log(e^lse_1 + e^lse_2)        out = out_1 e^(lse_1 - lse) + out_2 e^(lse_2 - lse)
@@ -24,7 +24,7 @@ backward pass on CPUs, where it could not be tested; a kernel with (out, lse) fo
 is needed here.
 
 Shapes: H query heads = K key heads x `rep`, S tokens of the row, D head size; q (1, H, S, D), k, v (1, K, S, D); n
-spans of one length.
+spans of one block.
 """
 
 import logging
@@ -45,19 +45,18 @@ logger = logging.getLogger(__name__)
 _SCORES = 1 << 24  # attention scores held at once by `Products`
 
 
-class Own(NamedTuple):
-    """The spans (n, Q) of one length Q, as places; each looks at itself, causally."""
+class Block(NamedTuple):
+    """n spans of queries that look at one span of keys each; `queries` (n, Q) and `keys` (n, M) are places in the row.
 
-    places: Tensor
+    `causal`: keys are the queries' own places, and each looks at those up to itself. Spans of nearly one length stand
+    in one block: a shorter one is filled up with its last place. No query that counts looks at what was filled up, and
+    what is computed there is dropped: `real` (n, Q) says which queries count, None that all do.
+    """
 
-
-class Below(NamedTuple):
-    """Queries [q0, q1) look at all keys [k0, k1)."""
-
-    q0: int
-    q1: int
-    k0: int
-    k1: int
+    queries: Tensor
+    keys: Tensor
+    causal: bool
+    real: Tensor | None
 
 
 class Kernel(Protocol):
@@ -80,8 +79,9 @@ class Fused:
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
+        # In float32 whatever the inputs are: its backward in bfloat16 took up to 40 times as long on short spans.
         found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad, q, k, v, out, lse, 0.0, causal, scale=scale
+            *(x.float() for x in (grad, q, k, v, out)), lse, 0.0, causal, scale=scale
         )
         return found
 
@@ -176,84 +176,121 @@ def _difference(one: Kernel, other: Kernel) -> float:
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Own | Below, ...], kernel: Kernel, scale: float
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Block, ...], kernel: Kernel, scale: float
     ) -> Tensor:
-        """(1, H, S, D); every token lies in exactly one span of its own, and these come first."""
-        _, H, S, D = q.shape
-        out = torch.empty((1, S, H, D), dtype=torch.float32, device=q.device).transpose(1, 2)
-        lse = torch.empty((1, H, S), dtype=torch.float32, device=q.device)
+        """(1, H, S, D); every token is a query of exactly one causal block, and these come first."""
+        H, D = q.shape[1], q.shape[3]
+        q, k, v = (_by_token(x) for x in (q, k, v))
+        out = torch.empty((len(q), H, D), dtype=torch.float32, device=q.device)
+        lse = torch.empty((len(q), H), dtype=torch.float32, device=q.device)
         for block in blocks:
-            if isinstance(block, Own):
-                part, part_lse = kernel.forward(_taken(q, block), _taken(k, block), _taken(v, block), True, scale)
-                _put(out, block, part.float())
-                _put(lse, block, part_lse)
-                continue
-            q0, q1, k0, k1 = block
-            part, part_lse = kernel.forward(q[:, :, q0:q1], k[:, :, k0:k1], v[:, :, k0:k1], False, scale)
-            before = lse[:, :, q0:q1]
-            joined = torch.logaddexp(before, part_lse)
-            out[:, :, q0:q1].mul_((before - joined).exp()[..., None])
-            out[:, :, q0:q1].addcmul_(part.float(), (part_lse - joined).exp()[..., None])
-            lse[:, :, q0:q1] = joined
+            at = block.queries
+            part, part_lse = kernel.forward(
+                _taken(q, at), _taken(k, block.keys), _taken(v, block.keys), block.causal, scale
+            )
+            part = part.float()
+            if not block.causal:
+                before = _taken(lse, at)
+                joined = torch.logaddexp(before, part_lse)
+                part = (
+                    _taken(out, at) * (before - joined).exp()[..., None] + part * (part_lse - joined).exp()[..., None]
+                )
+                part_lse = joined
+            _put(out, block, part)
+            _put(lse, block, part_lse)
         out = out.to(v.dtype)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.blocks, ctx.kernel, ctx.scale = blocks, kernel, scale
-        return out
+        return out.transpose(0, 1)[None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
-        grad = grad.contiguous() if grad.stride(-1) != 1 else grad
-        grad_q, grad_k, grad_v = (torch.empty(x.shape, dtype=torch.float32, device=x.device) for x in (q, k, v))
+        grad = _by_token(grad)
+        grad_q, grad_k, grad_v = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (q, k, v))
         for block in ctx.blocks:
-            if isinstance(block, Own):
-                parts = ctx.kernel.backward(*(_taken(x, block) for x in (grad, q, k, v, out, lse)), True, ctx.scale)
-                for whole, part in zip((grad_q, grad_k, grad_v), parts, strict=True):
-                    _put(whole, block, part.float())
-                continue
-            q0, q1, k0, k1 = block
-            part_q, part_k, part_v = ctx.kernel.backward(
-                grad[:, :, q0:q1],
-                q[:, :, q0:q1],
-                k[:, :, k0:k1],
-                v[:, :, k0:k1],
-                out[:, :, q0:q1],
-                lse[:, :, q0:q1],
-                False,
-                ctx.scale,
-            )
-            grad_q[:, :, q0:q1] += part_q
-            grad_k[:, :, k0:k1] += part_k
-            grad_v[:, :, k0:k1] += part_v
-        return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None, None
+            at = block.queries
+            wanted = _taken(grad, at)
+            if block.real is not None:
+                wanted = wanted * block.real[:, None, :, None]  # what was filled up asks nothing of any key
+            parts = ctx.kernel.backward(
+                wanted, _taken(q, at), _taken(k, block.keys), _taken(v, block.keys), _taken(out, at), _taken(lse, at),
+                block.causal, ctx.scale,
+            )  # fmt: skip
+            for whole, part, places in zip((grad_q, grad_k, grad_v), parts, (at, block.keys, block.keys), strict=True):
+                _add(whole, places, part)
+        by_head = (x.to(q.dtype).transpose(0, 1)[None] for x in (grad_q, grad_k, grad_v))
+        return (*by_head, None, None, None)
 
 
-def _taken(x: Tensor, block: Own) -> Tensor:
-    """(1, H, S, ...) at the places of n spans, as (n, H, Q, ...); a view where there is one span."""
-    n, size = block.places.shape
+def _by_token(x: Tensor) -> Tensor:
+    """(1, H, S, D) as (S, H, D), which it nearly always is in memory: there a span is one piece."""
+    return x[0].transpose(0, 1).contiguous()
+
+
+def _taken(x: Tensor, places: Tensor) -> Tensor:
+    """(S, H, ...) at (n, Q) places, as (n, H, Q, ...); a view where there is one span."""
+    n, size = places.shape
     if n == 1:
-        first = int(block.places[0, 0])
-        return x[:, :, first : first + size]
-    return x[0].index_select(1, block.places.flatten()).unflatten(1, (n, size)).transpose(0, 1)
+        first = int(places[0, 0])
+        return x[first : first + size].transpose(0, 1)[None]
+    return x.index_select(0, places.flatten()).unflatten(0, (n, size)).transpose(1, 2)
 
 
-def _put(whole: Tensor, block: Own, part: Tensor) -> None:
-    """Writes (n, H, Q, ...) to the places of n spans of (1, H, S, ...)."""
-    whole[0].index_copy_(1, block.places.flatten(), part.transpose(0, 1).flatten(1, 2))
+def _put(whole: Tensor, block: Block, part: Tensor) -> None:
+    """Writes (n, H, Q, ...) to the queries of a block in (S, H, ...)."""
+    places, values = block.queries.flatten(), part.transpose(1, 2).flatten(0, 1)
+    if block.real is not None:
+        kept = block.real.flatten().nonzero()[:, 0]
+        places, values = places[kept], values.index_select(0, kept)
+    whole.index_copy_(0, places, values)
 
 
-def blocks_of(row: Row, device: torch.device) -> tuple[Own | Below, ...]:
-    """Every node's own span, those of one length together, then every inner node's span under its descendants."""
-    spans: dict[int, list[int]] = defaultdict(list)
-    for start, stop in zip(row.starts.tolist(), row.stops.tolist(), strict=True):
-        spans[stop - start].append(start)
-    own = [
-        Own(torch.tensor(starts, device=device)[:, None] + torch.arange(size, device=device))
-        for size, starts in sorted(spans.items())
-    ]
-    nodes = zip(row.starts.tolist(), row.stops.tolist(), row.ends.tolist(), strict=True)
-    return (*own, *(Below(stop, end, start, stop) for start, stop, end in nodes if end > stop))
+def _add(whole: Tensor, places: Tensor, part: Tensor) -> None:
+    """Adds (n, H, Q, ...) at (n, Q) places of (S, H, ...). Nothing is added for places that were filled up: 0."""
+    whole.index_add_(0, places.flatten(), part.transpose(1, 2).flatten(0, 1).float())
+
+
+def blocks_of(row: Row, device: torch.device) -> tuple[Block, ...]:
+    """Every node's own span, then every inner node's span under its descendants; like spans stand in one block."""
+    spans = list(zip(row.starts.tolist(), row.stops.tolist(), row.ends.tolist(), row.parents.tolist(), strict=True))
+    own: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    below: dict[tuple[int, int, int], list[tuple[int, int, int]]] = defaultdict(list)
+    depths: list[int] = []
+    for start, stop, end, parent in spans:
+        depths.append(depths[parent] + 1 if parent >= 0 else 0)
+        own[_rounded(stop - start)].append((start, stop))
+        if end > stop:
+            # A query lies under one node of each depth, so a block has it once.
+            below[depths[-1], stop - start, _rounded(end - stop)].append((stop, end, start))
+    causal = [_block(found, None, device) for _, found in sorted(own.items())]
+    return (
+        *causal,
+        *(
+            _block([(first, last) for first, last, _ in found], ([key for _, _, key in found], size), device)
+            for (_, size, _), found in sorted(below.items())
+        ),
+    )
+
+
+def _rounded(length: int) -> int:
+    """The length up to which a span is filled up: by at most a quarter, so that few lengths are left."""
+    step = max(1, 2 ** (length.bit_length() - 3))
+    return -(-length // step) * step
+
+
+def _block(spans: list[tuple[int, int]], keys: tuple[list[int], int] | None, device: torch.device) -> Block:
+    """A block of these spans of queries, as long as the longest; `keys`: where theirs begin, and their length."""
+    first, last = (torch.tensor(found)[:, None] for found in zip(*spans, strict=True))
+    size = int((last - first).max())
+    place = first + torch.arange(size)
+    real = place < last
+    queries = place.minimum(last - 1).to(device)
+    seen = queries
+    if keys is not None:
+        seen = (torch.tensor(keys[0])[:, None] + torch.arange(keys[1])).to(device)
+    return Block(queries, seen, keys is None, None if bool(real.all()) else real.to(device))
 
 
 class TrieAttention:
