@@ -59,7 +59,7 @@ class Page:
     segments: tuple[Segment, ...]
 
 
-def page(index: int, *, seed: int, authors: Authors, segments: int = 8, size: int = 112) -> Page:
+def page(index: int, *, seed: int, authors: Authors, segments: int = 9, size: int = 112) -> Page:
     """Page `index` of the corpus: a fixed function of its arguments. One segment is a description alone."""
     rng = picture_rng("mixed", "build", seed, index)
     picture = sample_picture("mixed", rng)
@@ -70,7 +70,7 @@ def page(index: int, *, seed: int, authors: Authors, segments: int = 8, size: in
     if segments == 1:
         return Page(image, tuple(written))
     turns = (
-        (1.0, _question), (0.5, _question), (0.5, _judgement), (0.35, _clue), (0.35, _vote),
+        (1.0, _question), (0.5, _question), (0.5, _judgement), (0.35, _clue), (0.5, _vote),
     )  # fmt: skip
     written += [turn(picture, authors, rng) for share, turn in turns if rng.random() < share]
     written = written[:segments]

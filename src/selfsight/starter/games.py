@@ -45,7 +45,7 @@ class Players:
 
 
 CAREFUL_PLAYERS = Players(careless_citizens=0.0, careless_spies=0.0, careless_votes=0.0, guessing=0.0)
-CARELESS_PLAYERS = Players(careless_citizens=0.05, careless_spies=0.9, careless_votes=0.85, guessing=0.9)
+CARELESS_PLAYERS = Players(careless_citizens=0.02, careless_spies=0.9, careless_votes=0.85, guessing=0.9)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,13 @@ def statement(picture: Picture, rng: np.random.Generator) -> Statement | None:
         return None
     if query.kind in ("exists", "relation", "greater") and answer == "no":
         return None  # what is not there tells little
+    if query.kind == "exists" and len(_named(query.a)) < 2:
+        return None  # and so does what is in nearly every picture
     return Statement(query, answer)
+
+
+def _named(a: Described | None) -> list[str]:
+    return [name for name in ("size", "colour", "shape") if getattr(a, name) is not None]
 
 
 def _imagined(own: Picture | None, heard: tuple[str, ...], rng: np.random.Generator) -> Picture:
@@ -124,7 +130,7 @@ def _vaguer(text: str, rng: np.random.Generator) -> Statement | None:
     if told is None or told.query.a is None or told.claim in ("no", "0"):
         return None
     a = told.query.a
-    named = [name for name in ("size", "colour", "shape") if getattr(a, name) is not None]
+    named = _named(a)
     if told.query.kind == "exists" and len(named) < 2:
         return None
     dropped = str(rng.choice(named)) if told.query.kind == "exists" else ""

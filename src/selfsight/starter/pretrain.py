@@ -39,7 +39,7 @@ class Stage:
     lr: float
     final_lr: float
     warmup: int = 100
-    segments: int = 8
+    segments: int = 9
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then cosine from `lr` to `final_lr`."""
