@@ -2,14 +2,11 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_players import Scripted, bluffed, few, told
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.arena import arena_result, read_matches

@@ -1,7 +1,6 @@
 """The built-in evaluation, with a scripted policy whose accuracy is known exactly."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate import heldout as heldout_module

@@ -1,14 +1,11 @@
 """Tiny models on disk, and images that are a function of their id."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt

@@ -1,17 +1,13 @@
 """A model that plays, and one undisturbed run of it that many tests look at."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "visplay"))
-
-from game_runs import Witnessed, config, witness
 from speaking import build_speaking
-
 from tiny_models import build_qwen2_5_vl
+
+from .game_runs import Witnessed, config, witness
 
 
 @pytest.fixture(scope="session")

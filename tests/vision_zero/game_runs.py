@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Watcher
 
 from selfsight.config import EvolveConfig, load_config
 from selfsight.methods.vision_zero import run as loop
 from selfsight.methods.vision_zero.table import Table
 from selfsight.policy import Group, LearnStats, Policy, Rollout, SampleRequest, Sampling
+from watching import Watcher
 
 # Two rounds of three steps in a few seconds; the schedule switches after every second step.
 BUDGET = (

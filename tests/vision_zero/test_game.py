@@ -6,11 +6,12 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playing import COMPACT, REAL, SPYS, by_the_book, new_game, play
 
 from selfsight.errors import SelfsightError
 from selfsight.language import PrivateState, PublicState, RefereeView, SeatView, get_game_pack
 from selfsight.methods.vision_zero import PLACEHOLDER, Completion, GameSettings, Request, advance, deal, open_requests
+
+from .playing import COMPACT, REAL, SPYS, by_the_book, new_game, play
 
 RULES = st.builds(
     GameSettings,

@@ -4,67 +4,40 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from game_runs import BUDGET, Witnessed, config
-from runs import Watcher, lines, same
 
-from selfsight.config import EvolveConfig
+from interrupting import (
+    DiesAfter,
+    DiesAt,
+    DiesSoon,
+    Killed,
+    flip_a_bit,
+    killed_at_writes,
+    newest_checkpoint,
+    stopped_killed_and_finished,
+    until_done,
+)
 from selfsight.errors import SelfsightError
+from selfsight.methods.vision_zero import run as loop
 from selfsight.methods.vision_zero.run import Stopped, evolve, resume
 from selfsight.policy import Policy
+from watching import Watcher, lines, same
 
-
-class Killed(BaseException):
-    """What no `except` of the package may catch."""
-
-
-def until_done(settings: EvolveConfig, watcher: Callable[[], Watcher], *, expect: type[BaseException]) -> int:
-    """Starts a run and resumes it until it ends; the number of times it was interrupted."""
-    path = Path(settings.output_dir, settings.run_name or "")
-    for interruptions in range(100):
-        try:
-            if (path / "config.yaml").exists():
-                resume(path, progress=watcher())
-            else:
-                evolve(settings, progress=watcher())
-        except expect:
-            continue
-        return interruptions
-    raise AssertionError("the run never ended")
+from .game_runs import BUDGET, Witnessed, config
 
 
 def test_a_run_killed_at_every_stage_boundary_and_between_all_steps(
     player: Path, straight: Witnessed, tmp_path: Path
 ) -> None:
     """Between steps, and between what a step has logged and its checkpoint; each phase and both switches among them."""
-    killed_at = []
-
-    class Deadly(Watcher):
-        """Ends its process when it hears of progress for the third time."""
-
-        def _tick(self) -> None:
-            if len(self.phases) + self.steps == 3:
-                killed_at.append(self.phases[-1])
-                raise Killed
-
-        def phase(self, name: str, total: int | None) -> None:
-            super().phase(name, total)
-            self._tick()
-
-        def step(self, metrics: Mapping[str, object]) -> None:
-            super().step(metrics)
-            self._tick()
-
-    kills = until_done(config(player, tmp_path), Deadly, expect=Killed)
+    killed_at: list[str] = []
+    kills = until_done(loop, config(player, tmp_path), lambda: DiesSoon(killed_at), expect=Killed, at_most=100)
     same(tmp_path / "run", straight.path)
-    assert kills == len(killed_at) >= 6
+    assert len(kills) == len(killed_at) >= 6
     assert {name.split(": ")[1] for name in killed_at} == {"games", "measurement"}
 
 
@@ -86,9 +59,9 @@ def test_a_run_killed_inside_clue_and_decision_calls(
         return Watcher()
 
     monkeypatch.setattr(Policy, "sample", deadly)
-    kills = until_done(config(player, tmp_path), watcher, expect=Killed)
+    kills = until_done(loop, config(player, tmp_path), watcher, expect=Killed, at_most=100)
     same(tmp_path / "run", straight.path)
-    assert kills >= 4
+    assert len(kills) >= 4
     assert any("/clue/" in id for id in died)
 
 
@@ -109,7 +82,7 @@ def test_a_run_killed_at_a_switch(
         patch.setattr(Policy, "sample", deadly)
         with pytest.raises(Killed):
             evolve(config(player, tmp_path), progress=Watcher())
-    newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    newest = newest_checkpoint(tmp_path / "run")
     standing = json.loads((newest / "state.json").read_text())["standing"]
     assert standing["switch"]["phase"] == ("decision" if step == 1 else "clue")
     assert standing["switch"]["steps"] == step
@@ -122,24 +95,10 @@ def test_a_run_killed_at_random_writes(
     player: Path, straight: Witnessed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Everything that must last passes through fsync: between checkpoint and journal, and in the middle of either."""
-    draw, fsync, left = random.Random(seed), os.fsync, [0]
-    killed_in = []
-
-    def deadly(descriptor: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            killed_in.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-            raise Killed
-        fsync(descriptor)
-
-    def watcher() -> Watcher:
-        left[0] = draw.randrange(1, 50)
-        return Watcher()
-
-    monkeypatch.setattr(os, "fsync", deadly)
-    kills = until_done(config(player, tmp_path), watcher, expect=Killed)
+    watcher, killed_in = killed_at_writes(monkeypatch, seed)
+    kills = until_done(loop, config(player, tmp_path), watcher, expect=Killed, at_most=100)
     same(tmp_path / "run", straight.path)
-    assert kills >= 4
+    assert len(kills) >= 4
     assert len(set(killed_in)) >= 3
 
 
@@ -156,22 +115,17 @@ def test_a_signal_stops_the_run_before_the_next_sampling_call_with_everything_sa
         assert calls[0] <= 10, "a call was made after the signal"
         return sample(self, requests, sampling)
 
-    monkeypatch.setattr(Policy, "sample", interrupted)
-    stops = 0
-    for number in range(20):
+    def watcher() -> Watcher:
         calls[0] = 0
-        try:
-            if number == 0:
-                evolve(config(player, tmp_path, "save_steps=1000"), progress=Watcher())
-            else:
-                resume(tmp_path / "run", progress=Watcher())
-        except Stopped as stopped:
-            assert stopped.exit_code == 143
-            assert "selfsight resume" in str(stopped.hint)
-            stops += 1
-            continue
-        break
-    assert stops >= 4
+        return Watcher()
+
+    monkeypatch.setattr(Policy, "sample", interrupted)
+    settings = config(player, tmp_path, "save_steps=1000")
+    stops = until_done(loop, settings, watcher, expect=Stopped, at_most=20)
+    for stopped in stops:
+        assert stopped.exit_code == 143
+        assert "selfsight resume" in str(stopped.hint)
+    assert len(stops) >= 4
     assert any("/clue/" in id for id in at)
     same(tmp_path / "run", straight.path)
 
@@ -182,19 +136,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
 ) -> None:
     """Also when that one lies inside a round whose parts are gone since it was finished (stage 2)."""
 
-    class Deadly(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
-            super().phase(name, total)
-            if len(self.phases) == stage + 1:
-                raise Killed
-
     with pytest.raises(Killed):
-        evolve(config(player, tmp_path), progress=Deadly())
-    newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+        evolve(config(player, tmp_path), progress=DiesAfter(stage))
+    newest = newest_checkpoint(tmp_path / "run")
     assert newest.name == f"step-{stage * 1_000_000}"
-    content = bytearray((newest / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (newest / file).write_bytes(content)
+    flip_a_bit(newest / file)
     watcher = Watcher()
     resume(tmp_path / "run", progress=watcher)
     assert any(note.startswith(f"checkpoint passed over: {newest.name}: {file}") for note in watcher.notes)
@@ -208,23 +154,7 @@ def test_a_run_terminated_and_killed_from_the_shell_ends_the_same(
     place = [f"model={player}", f"output_dir={tmp_path}", "run_name=run"]
     first = [*command, "evolve", "--recipe", "vision-zero-smoke", *place, *BUDGET]
     again = [*command, "resume", str(tmp_path / "run")]
-    checkpoints = tmp_path / "run" / "checkpoints"
-
-    def interrupted(arguments: list[str], checkpoint: int, number: int) -> subprocess.CompletedProcess[bytes]:
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            while process.poll() is None and not any(checkpoints.glob(f"step-{checkpoint}*/COMPLETE")):
-                time.sleep(0.005)
-            process.send_signal(number)
-            output, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    stopped = interrupted(first, 1_000_001, signal.SIGTERM)
-    assert stopped.returncode == 143, stopped.stderr
-    assert b"everything is saved" in stopped.stderr
-    killed = interrupted(again, 3_000_001, signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = subprocess.run(again, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = stopped_killed_and_finished(first, again, tmp_path / "run")
     assert b"plays against itself" in done.stdout
     same(tmp_path / "run", straight.path)
 
@@ -241,16 +171,9 @@ def test_a_longer_run_goes_on_from_a_finished_one(player: Path, straight: Witnes
 @pytest.fixture(scope="module")
 def half_done(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed when its second round began."""
-
-    class DiesInRound2(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
-            super().phase(name, total)
-            if name.startswith("round 2"):
-                raise Killed
-
     folder = tmp_path_factory.mktemp("half")
     with pytest.raises(Killed):
-        evolve(config(player, folder), progress=DiesInRound2())
+        evolve(config(player, folder), progress=DiesAt("round 2"))
     return folder / "run"
 
 

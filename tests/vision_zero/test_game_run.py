@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from game_runs import Witnessed, config
 from PIL import Image
-from runs import Watcher, lines, same
 from transformers import AutoModelForImageTextToText
 
 from selfsight.errors import SelfsightError
@@ -21,6 +19,9 @@ from selfsight.methods.vision_zero.transcript import replay
 from selfsight.policy.weights import weights_hash
 from selfsight.run import read_journal
 from selfsight.run.hashing import hash_bytes
+from watching import Watcher, lines, same
+
+from .game_runs import Witnessed, config
 
 PHASES = ["decision", "decision", "clue", "clue", "decision", "decision"]  # fixed:2
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playing import new_game, play
 
 from selfsight.errors import SelfsightError
 from selfsight.methods.vision_zero import (
@@ -31,6 +30,8 @@ from selfsight.methods.vision_zero import (
 )
 from selfsight.methods.vision_zero.scoring import citizens_win, tally
 from selfsight.policy.loss import group_advantages
+
+from .playing import new_game, play
 
 PAPER = ScoringSettings()
 VOTES = st.lists(st.integers(0, 8), min_size=3, max_size=9)

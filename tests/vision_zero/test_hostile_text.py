@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from playing import COMPACT, new_game
 
 from selfsight.language import get_game_pack
 from selfsight.methods.vision_zero import PLACEHOLDER, Completion, GameSettings, open_requests, read_clue, read_vote
+
+from .playing import COMPACT, new_game
 
 PIECES = [
     "\\boxed{", "}", "{", "\\", "\\text{", "<answer>", "</answer>", "<think>", "</think>", "\n", "\r\n", "\u2028",

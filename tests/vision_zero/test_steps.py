@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from playing import COMPACT, REAL, SPYS, by_the_book
 
 from selfsight.errors import SelfsightError
 from selfsight.methods.vision_zero import GameSettings, RoleBaselines, ScoringSettings, SwitchSettings, deal, start
@@ -13,6 +12,8 @@ from selfsight.methods.vision_zero.run import all_games
 from selfsight.methods.vision_zero.steps import Standing, settle
 from selfsight.methods.vision_zero.switching import SwitchState
 from selfsight.policy import Rollout, SampleRequest, Sampling
+
+from .playing import COMPACT, REAL, SPYS, by_the_book
 
 SMALL = GameSettings(players=4, clue_rounds=1, votes=8)
 CLUE, VOTE = Sampling(max_completion_length=5), Sampling(max_completion_length=3)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playing import Request, by_the_book, new_game, play
 
 from selfsight.errors import SelfsightError
 from selfsight.methods.vision_zero import GameSettings, RoleBaselines, ScoringSettings, game_record, replay, score
 from selfsight.run import JsonlWriter, canonical_json, read_jsonl
+
+from .playing import Request, by_the_book, new_game, play
 
 SCORING = ScoringSettings(beta=0.1, lam=0.07, invalid_clue_penalty=0.3)
 NASTY = [

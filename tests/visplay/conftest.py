@@ -1,7 +1,6 @@
 """A model that speaks, one undisturbed run of it that many tests look at, and a folder of photographs."""
 
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ import pytest
 import skimage
 import sklearn.datasets
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from runs import Watcher, config
-from speaking import build_speaking
-
 from selfsight.config import EvolveConfig
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.roles import Roles
 from selfsight.policy import Group, LearnStats, Policy, Rollout, SampleRequest, Sampling
+from speaking import build_speaking
 from tiny_models import build_qwen2_5_vl
+from watching import Watcher
+
+from .runs import config
 
 
 @dataclass

@@ -1,11 +1,6 @@
-"""A tiny run of VisPlay for tests, and how to look at what it left on disk."""
+"""A tiny run of VisPlay for tests."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pyarrow.parquet as pq
 
 from selfsight.config import EvolveConfig, load_config
 
@@ -37,57 +32,3 @@ def config(model: Path, output_dir: Path, *overrides: str, run_name: str = "run"
     """The settings of a tiny run in `output_dir`/`run_name`."""
     place = (f"model={model}", f"output_dir={output_dir}", f"run_name={run_name}")
     return load_config("visplay-smoke", [*place, *BUDGET, *overrides])
-
-
-class Watcher:
-    """A progress display that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.notes: list[str] = []
-        self.steps = 0
-
-    def phase(self, name: str, total: int | None) -> None:
-        self.phases.append(name)
-
-    def step(self, metrics: Mapping[str, object]) -> None:
-        self.steps += 1
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSONL file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def results(run: Path) -> dict[str, object]:
-    """Everything a run has computed, without wall times and paths: equal for equal runs."""
-    found: dict[str, object] = {
-        path.relative_to(run).as_posix(): path.read_bytes()
-        for pattern in ("*.parquet", "*.safetensors", "round.json", "games.jsonl")
-        for path in (run / "rounds").rglob(pattern)
-    }
-    found["metrics"] = [
-        {key: value for key, value in line.items() if key != "tokens_per_second"}
-        for line in lines(run / "metrics.jsonl")
-    ]
-    summary = json.loads((run / "summary.json").read_text())
-    found["summary"] = {key: value for key, value in summary.items() if key != "timings"}
-    found["stages"] = list(dict.fromkeys(line["stage"] for line in lines(run / "journal.jsonl")))
-    found["parts"] = [path.name for path in (run / "rounds").rglob("parts")]
-    return found
-
-
-def same(run: Path, reference: Path) -> None:
-    """Asserts that two runs have computed the same, naming what differs."""
-    ours, theirs = results(run), results(reference)
-    assert sorted(ours) == sorted(theirs)
-    assert [key for key in ours if ours[key] != theirs[key]] == []

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from conftest import Witnessed
 from PIL import Image
-from runs import Watcher, config, same, table
 from safetensors import SafetensorError
 
+from interrupting import until_done
 from selfsight.errors import SelfsightError
 from selfsight.methods.visplay import curation
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import evolve, resume
 from selfsight.run import DiskError, RunDirectory
+from watching import Watcher, same, table
+
+from .conftest import Witnessed
+from .runs import config
 
 
 def refused(run: Callable[[], object]) -> SelfsightError:
@@ -164,7 +167,7 @@ def test_candidates_asked_under_other_settings_are_not_used_again(
 def test_a_disk_that_fills_up_at_any_write_costs_nothing_but_time(
     speaker: Path, straight: Witnessed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, fsync, left, errors = random.Random(7), os.fsync, [0], []
+    draw, fsync, left = random.Random(7), os.fsync, [0]
 
     def full(descriptor: int) -> None:
         left[0] -= 1
@@ -172,19 +175,12 @@ def test_a_disk_that_fills_up_at_any_write_costs_nothing_but_time(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full)
-    settings = config(speaker, tmp_path)
-    for _ in range(100):
+    def watcher() -> Watcher:
         left[0] = draw.randrange(1, 60)
-        try:
-            if (tmp_path / "run" / "config.yaml").exists():
-                resume(tmp_path / "run", progress=Watcher())
-            else:
-                evolve(settings, progress=Watcher())
-        except DiskError as error:
-            errors.append(error)
-            continue
-        break
+        return Watcher()
+
+    monkeypatch.setattr(os, "fsync", full)
+    errors = until_done(loop, config(speaker, tmp_path), watcher, expect=DiskError, at_most=100)
     same(tmp_path / "run", straight.path)
     assert len(errors) >= 8
     for error in errors:

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Witnessed, witness
-from runs import Watcher, config, table
 
 import selfsight.evaluate.oracle
 import selfsight.images.worlds.grammar
@@ -17,6 +15,10 @@ from selfsight.images.source import ImageRef
 from selfsight.methods.visplay.rewards import answer_rewards, random_answer_rewards
 from selfsight.methods.visplay.run import evolve
 from selfsight.run import derive
+from watching import Watcher, table
+
+from .conftest import Witnessed, witness
+from .runs import config
 
 
 def test_an_untrained_questioner_stays_the_base_and_has_no_phase(speaker: Path, tmp_path: Path) -> None:

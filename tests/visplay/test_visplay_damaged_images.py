@@ -1,22 +1,24 @@
 """Image files whose header is fine and whose pixels are not: a run goes on without them, exactly resumable."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import witness
 from PIL import Image
-from runs import Watcher, config, lines, same, table
-from test_visplay_resume import Killed, until_done
 
+from interrupting import DiesAt, DiesSoon, Killed, until_done
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
 from selfsight.images import FolderSource, ImageRef
+from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import evolve, resume
 from selfsight.run import derive
 from selfsight.run.hashing import hash_path
+from watching import Watcher, lines, same, table
+
+from .conftest import witness
+from .runs import config
 
 # By `runs.BUDGET`: steps of 3 images at 0 and 3, curation from 6; round 2 begins at 24.
 SLICES = {1: ((0, 3), (3, 6)), 2: ((24, 27), (27, 30))}
@@ -74,33 +76,6 @@ def same_with_quarantine(run: Path, reference: Path) -> None:
         assert (run / name).read_bytes() == (reference / name).read_bytes()
 
 
-class DiesAt(Watcher):
-    def __init__(self, phase: str) -> None:
-        super().__init__()
-        self._last = phase
-
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
-        if name == self._last:
-            raise Killed
-
-
-class Deadly(Watcher):
-    """Ends its process when it hears of progress for the third time."""
-
-    def _tick(self) -> None:
-        if len(self.phases) + self.steps == 3:
-            raise Killed
-
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
-        self._tick()
-
-    def step(self, metrics: Mapping[str, object]) -> None:
-        super().step(metrics)
-        self._tick()
-
-
 BAD = (1, 3, 4, 5, 8, 29)  # one of a step, a whole step, one of curation, one of round 2
 
 
@@ -149,8 +124,9 @@ def test_a_run_without_its_damaged_files_is_the_same_however_often_it_is_killed(
     spoil(album, *BAD)
     overrides = (MOST, f"visplay.controls.images={control}", "visplay.rounds=1")
     evolve(settings(speaker, tmp_path, album, *overrides, run_name="straight"), progress=Watcher())
-    kills = until_done(settings(speaker, tmp_path, album, *overrides), Deadly, expect=Killed)
-    assert kills >= 4
+    own = settings(speaker, tmp_path, album, *overrides)
+    kills = until_done(loop, own, lambda: DiesSoon([]), expect=Killed, at_most=200)
+    assert len(kills) >= 4
     assert len(quarantined(tmp_path / "run")) >= 5
     same_with_quarantine(tmp_path / "run", tmp_path / "straight")
 

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from runs import Watcher, config, lines, table
-from speaking import build_speaking
 from transformers import AutoModelForImageTextToText
 
 from selfsight.methods.visplay.run import evolve
 from selfsight.policy.weights import weights_hash
+from speaking import build_speaking
 from tiny_models import BUILDERS
+from watching import Watcher, lines, table
+
+from .runs import config
 
 VARIANTS = {
     "idefics3": ["lora.r=4", "visplay.gates.blind=true", "visplay.gates.supervisor=null"],

@@ -1,72 +1,45 @@
 """A run that is stopped, killed or damaged at any moment ends with the bytes of one that was not."""
 
 import os
-import random
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Witnessed
-from runs import BUDGET, Watcher, config, same
 
-from selfsight.config import EvolveConfig, load_config
+from interrupting import (
+    DiesAfter,
+    DiesAt,
+    DiesSoon,
+    Killed,
+    flip_a_bit,
+    killed_at_writes,
+    newest_checkpoint,
+    stopped_killed_and_finished,
+    until_done,
+)
+from selfsight.config import load_config
 from selfsight.errors import SelfsightError
 from selfsight.methods import measuring
 from selfsight.methods.visplay import curation
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import Stopped, evolve, resume
 from selfsight.run import RunDirectory
+from watching import Watcher, same
 
-
-class Killed(BaseException):
-    """What no `except` of the package may catch."""
-
-
-def until_done(settings: EvolveConfig, watcher: Callable[[], Watcher], *, expect: type[BaseException]) -> int:
-    """Starts a run and resumes it until it ends; the number of times it was interrupted."""
-    path = Path(settings.output_dir, settings.run_name or "")
-    for interruptions in range(200):
-        try:
-            if (path / "config.yaml").exists():
-                resume(path, progress=watcher())
-            else:
-                evolve(settings, progress=watcher())
-        except expect:
-            continue
-        return interruptions
-    raise AssertionError("the run never ended")
+from .conftest import Witnessed
+from .runs import BUDGET, config
 
 
 def test_a_run_killed_at_every_stage_boundary_and_between_all_steps(
     speaker: Path, straight: Witnessed, tmp_path: Path
 ) -> None:
-    killed_at = []
-
-    class Deadly(Watcher):
-        """Ends its process when it hears of progress for the third time."""
-
-        def _tick(self) -> None:
-            if len(self.phases) + self.steps == 3:
-                killed_at.append(self.phases[-1])
-                raise Killed
-
-        def phase(self, name: str, total: int | None) -> None:
-            super().phase(name, total)
-            self._tick()
-
-        def step(self, metrics: Mapping[str, object]) -> None:
-            super().step(metrics)
-            self._tick()
-
-    settings = config(speaker, tmp_path)
-    kills = until_done(settings, Deadly, expect=Killed)
+    killed_at: list[str] = []
+    kills = until_done(loop, config(speaker, tmp_path), lambda: DiesSoon(killed_at), expect=Killed, at_most=200)
     same(tmp_path / "run", straight.path)
-    assert kills == len(killed_at) >= 14
+    assert len(kills) == len(killed_at) >= 14
     assert {phase.split(": ")[1] for phase in killed_at} == {"questioner", "curation", "reasoner", "measurement"}
 
 
@@ -74,25 +47,10 @@ def test_a_run_killed_at_every_stage_boundary_and_between_all_steps(
 def test_a_run_killed_at_random_writes(
     speaker: Path, straight: Witnessed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Everything that must last passes through fsync, so the moments around it are the ones that matter."""
-    draw, fsync, left = random.Random(seed), os.fsync, [0]
-    killed_in = []
-
-    def deadly(descriptor: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            killed_in.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-            raise Killed
-        fsync(descriptor)
-
-    def watcher() -> Watcher:
-        left[0] = draw.randrange(1, 50)
-        return Watcher()
-
-    monkeypatch.setattr(os, "fsync", deadly)
-    kills = until_done(config(speaker, tmp_path), watcher, expect=Killed)
+    watcher, killed_in = killed_at_writes(monkeypatch, seed)
+    kills = until_done(loop, config(speaker, tmp_path), watcher, expect=Killed, at_most=200)
     same(tmp_path / "run", straight.path)
-    assert kills >= 8
+    assert len(kills) >= 8
     assert len(set(killed_in)) >= 4
 
 
@@ -105,22 +63,19 @@ def test_a_signal_stops_the_run_at_the_next_step_with_everything_saved(
             if self.steps == 1:  # a second one would end this process
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    settings = config(speaker, tmp_path, "save_steps=1000")
-    for number in range(100):
-        watcher = Terminated()
-        try:
-            if number == 0:
-                evolve(settings, progress=watcher)
-            else:
-                resume(tmp_path / "run", progress=watcher)
-        except Stopped as stopped:
-            assert stopped.exit_code == 143
-            assert "selfsight resume" in str(stopped.hint)
-            assert watcher.steps == 1
-            continue
-        break
+    watchers: list[Terminated] = []
+
+    def watcher() -> Watcher:
+        watchers.append(Terminated())
+        return watchers[-1]
+
+    stops = until_done(loop, config(speaker, tmp_path, "save_steps=1000"), watcher, expect=Stopped, at_most=100)
+    for stopped, watched in zip(stops, watchers, strict=False):
+        assert stopped.exit_code == 143
+        assert "selfsight resume" in str(stopped.hint)
+        assert watched.steps == 1
     same(tmp_path / "run", straight.path)
-    assert number >= 10
+    assert len(stops) >= 10
 
 
 def test_a_signal_is_heard_inside_long_stages(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,19 +113,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
 ) -> None:
     """Also when that one lies inside a stage whose parts are gone since it was finished (stage 2)."""
 
-    class Deadly(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
-            super().phase(name, total)
-            if len(self.phases) == stage + 1:
-                raise Killed
-
     with pytest.raises(Killed):
-        evolve(config(speaker, tmp_path), progress=Deadly())
-    newest = max((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+        evolve(config(speaker, tmp_path), progress=DiesAfter(stage))
+    newest = newest_checkpoint(tmp_path / "run")
     assert newest.name == f"step-{stage * 1_000_000}"
-    content = bytearray((newest / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (newest / file).write_bytes(content)
+    flip_a_bit(newest / file)
     watcher = Watcher()
     resume(tmp_path / "run", progress=watcher)
     assert any(note.startswith(f"checkpoint passed over: {newest.name}: {file}") for note in watcher.notes)
@@ -184,23 +131,7 @@ def test_a_run_terminated_and_killed_from_the_shell_ends_the_same(
     place = [f"model={speaker}", f"output_dir={tmp_path}", "run_name=run"]
     first = [*command, "evolve", "--recipe", "visplay-smoke", *place, *BUDGET]
     again = [*command, "resume", str(tmp_path / "run")]
-    checkpoints = tmp_path / "run" / "checkpoints"
-
-    def interrupted(arguments: list[str], checkpoint: int, number: int) -> subprocess.CompletedProcess[bytes]:
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            while process.poll() is None and not any(checkpoints.glob(f"step-{checkpoint}*/COMPLETE")):
-                time.sleep(0.005)
-            process.send_signal(number)
-            output, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    stopped = interrupted(first, 1_000_001, signal.SIGTERM)
-    assert stopped.returncode == 143, stopped.stderr
-    assert b"everything is saved" in stopped.stderr
-    killed = interrupted(again, 3_000_001, signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    done = subprocess.run(again, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = stopped_killed_and_finished(first, again, tmp_path / "run")
     assert b"held-out" in done.stdout
     same(tmp_path / "run", straight.path)
 
@@ -243,16 +174,9 @@ def test_a_change_that_would_make_nonsense_of_the_run_is_refused(speaker: Path, 
 
 def test_an_anchor_that_was_not_kept_is_refused_and_not_made_up(speaker: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        evolve(config(speaker, tmp_path, "grpo.beta_anchor=0.0"), progress=DiesInRound2())
+        evolve(config(speaker, tmp_path, "grpo.beta_anchor=0.0"), progress=DiesAt("round 2"))
     with pytest.raises(SelfsightError, match=r"grpo\.beta_anchor cannot change from 0"):
         resume(tmp_path / "run", overrides=["grpo.beta_anchor=0.5"], progress=Watcher())
-
-
-class DiesInRound2(Watcher):
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
-        if name.startswith("round 2"):
-            raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +184,7 @@ def half_done(speaker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed when its second round began."""
     folder = tmp_path_factory.mktemp("half")
     with pytest.raises(Killed):
-        evolve(config(speaker, folder), progress=DiesInRound2())
+        evolve(config(speaker, folder), progress=DiesAt("round 2"))
     return folder / "run"
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Witnessed
-from runs import Watcher, lines, same, table
 from transformers import AutoModelForImageTextToText
 
+from interrupting import newest_checkpoint
 from selfsight.evaluate.oracle import true_label
 from selfsight.images.source import ImageRef
 from selfsight.language import count_votes
@@ -17,6 +16,9 @@ from selfsight.methods.visplay.rewards import answer_rewards, question_rewards
 from selfsight.methods.visplay.run import resume
 from selfsight.policy.weights import weights_hash
 from selfsight.run import derive, read_journal
+from watching import Watcher, lines, same, table
+
+from .conftest import Witnessed
 
 ROUNDS = (1, 2)
 
@@ -209,7 +211,7 @@ def test_every_batch_is_held_to_the_start_of_its_phase_and_to_the_base(straight:
 def test_the_last_checkpoint_holds_the_weights_of_both_roles(straight: Witnessed) -> None:
     from safetensors.torch import load_file
 
-    newest = max((straight.path / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    newest = newest_checkpoint(straight.path)
     tensors = load_file(newest / "tensors.safetensors")
     for role, policy in straight.roles.policies().items():
         for name, parameter in policy.learner.parameters.items():

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Witnessed
-from runs import Watcher, config
 
 from selfsight.methods import timings as module
 from selfsight.methods.timings import PARTS, Timings
@@ -16,6 +14,10 @@ from selfsight.policy import Policy
 from selfsight.policy.learner import Learner
 from selfsight.policy.policy import Usage
 from selfsight.policy.samplers.local import LocalSampler
+from watching import Watcher
+
+from .conftest import Witnessed
+from .runs import config
 
 
 def added_up(timings: Mapping[str, Any]) -> float:
