@@ -8,36 +8,46 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
+from selfsight.policy.prefix import install
 from selfsight.starter.corpus import CAREFUL, MIXTURE, Page, Segment, page
-from selfsight.starter.pretrain import Batch, LinearPatches, Pages, Stage, batch_loss, collate, loader
+from selfsight.starter.pretrain import Batch, LinearPatches, Pages, Stage, batch_loss, collate, hidden_states, loader
 
-Row = tuple[int, list[int], list[int]]  # page, token ids of the segment's turn, those that are learned
+from .tables import is_game
+
+Turn = tuple[int, list[int], list[int]]  # page, token ids of a segment's turn, those that are learned
+Model = Qwen2_5_VLForConditionalGeneration
 
 
-def load(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
-    return Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+def load(folder: Path) -> Model:
+    return Model.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
 
 
 @pytest.fixture(scope="module")
-def plain(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
+def plain(folder: Path) -> Model:
     """The unmodified model."""
     return load(folder)
 
 
 @pytest.fixture(scope="module")
-def tree(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
+def tree(folder: Path) -> Model:
     """The same weights, prepared as `build` prepares them."""
     model = load(folder)
     model.model.visual.patch_embed = LinearPatches(model.model.visual.patch_embed)
-    model.set_attn_implementation({"text_config": "starter_tree"})
+    install(model)
     return model
 
 
 @pytest.fixture(scope="module")
 def pages() -> list[Page]:
-    """Ragged: eight, one and five segments."""
-    eight, one, five = (page(i, seed=0, authors=MIXTURE, segments=n) for i, n in ((0, 8), (1, 1), (2, 5)))
-    return [eight, one, five]
+    """Ragged: nine segments with a clue and a vote among them, one, five, and two about a blank picture."""
+    written = (page(i, seed=0, authors=MIXTURE) for i in range(200))
+    nine = next(p for p in written if {"clue.", "spy?"} <= {s.user.split()[-1] for s in p.segments if is_game(s.user)})
+    blank = next(
+        p
+        for i in range(200)
+        if (p := page(i, seed=0, authors=MIXTURE, segments=2)).segments[0].completion == "nothing."
+    )
+    return [nine, *(page(i, seed=0, authors=MIXTURE, segments=n) for i, n in ((201, 1), (202, 5))), blank]
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +55,38 @@ def batch(tokenizer: PreTrainedTokenizerFast, pages: list[Page]) -> Batch:
     return collate(tokenizer, pages)
 
 
-def prefix_of(batch: Batch) -> torch.Tensor:
-    return batch.input_ids[0, : batch.layout.prefix_length]
+def spans(batch: Batch) -> list[tuple[slice, list[slice]]]:
+    """The places of every page's prefix, and of the segments under it."""
+    row = batch.row
+    nodes = [slice(int(a), int(b)) for a, b in zip(row.starts, row.stops, strict=True)]
+    roots = [i for i, parent in enumerate(row.parents) if parent < 0]
+    return [(nodes[root], [nodes[i] for i, parent in enumerate(row.parents) if parent == root]) for root in roots]
 
 
-def plain_rows(tokenizer: PreTrainedTokenizerFast, pages: list[Page]) -> list[Row]:
-    rows = []
+def turns_of(tokenizer: PreTrainedTokenizerFast, pages: list[Page]) -> list[Turn]:
+    turns = []
     for i, one in enumerate(pages):
         for segment in one.segments:
             text = f"{segment.user}<|assistant|>"
             learned = tokenizer(segment.completion)["input_ids"] + [tokenizer.eos_token_id]
-            rows.append((i, tokenizer(text)["input_ids"] + learned, learned))
-    return rows
+            turns.append((i, tokenizer(text)["input_ids"] + learned, learned))
+    return turns
+
+
+def plain_row(model: Model, tokenizer: PreTrainedTokenizerFast, turn: list[int]) -> torch.Tensor:
+    """(1, L) tokens of a prompt and its completion as a model is given them."""
+    image = [tokenizer.convert_tokens_to_ids("<|vision_start|>"), *[model.config.image_token_id] * 16]
+    ends = tokenizer.convert_tokens_to_ids("<|vision_end|>")
+    return torch.tensor([[tokenizer.convert_tokens_to_ids("<|user|>"), *image, ends, *turn]])
 
 
 def plain_logprobs(
-    model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
+    model: Model, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
 ) -> list[torch.Tensor]:
     """Log-probs of each segment's learned tokens, one plain row at a time, positions by the model's own rule."""
     found = []
-    for owner, turn, learned in plain_rows(tokenizer, pages):
-        ids = torch.cat([prefix_of(batch), torch.tensor(turn)])[None]
+    for owner, turn, learned in turns_of(tokenizer, pages):
+        ids = plain_row(model, tokenizer, turn)
         logits = model(
             input_ids=ids,
             mm_token_type_ids=(ids == model.config.image_token_id).long(),
@@ -78,25 +99,13 @@ def plain_logprobs(
     return found
 
 
-def tree_logprobs(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    hidden = model.model(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        pixel_values=batch.pixel_values,
-        image_grid_thw=batch.image_grid_thw,
-        use_cache=False,
-        tree=batch.layout,
-    ).last_hidden_state[0]
-    scores = model.lm_head(hidden[batch.source_R]).log_softmax(-1)
+def tree_logprobs(model: Model, batch: Batch) -> torch.Tensor:
+    scores = model.lm_head(hidden_states(model, batch)).log_softmax(-1)
     return scores.gather(1, batch.target_R[:, None])[:, 0]
 
 
 def test_log_likelihoods_are_those_of_plain_rows(
-    plain: Qwen2_5_VLForConditionalGeneration,
-    tree: Qwen2_5_VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    pages: list[Page],
-    batch: Batch,
+    plain: Model, tree: Model, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
 ) -> None:
     with torch.no_grad():
         expected = torch.cat(plain_logprobs(plain, tokenizer, pages, batch))
@@ -108,11 +117,7 @@ def test_log_likelihoods_are_those_of_plain_rows(
 
 
 def test_gradients_are_those_of_plain_rows(
-    plain: Qwen2_5_VLForConditionalGeneration,
-    tree: Qwen2_5_VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    pages: list[Page],
-    batch: Batch,
+    plain: Model, tree: Model, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
 ) -> None:
     for model in (plain, tree):
         model.zero_grad(set_to_none=True)
@@ -126,84 +131,127 @@ def test_gradients_are_those_of_plain_rows(
         assert (found[name] - gradient).abs().max() < 1e-4 * gradient.abs().max(), name
 
 
+def test_half_precision_as_in_a_build_moves_the_loss_only_little(tree: Model, batch: Batch) -> None:
+    with torch.no_grad():
+        exact = batch_loss(tree, batch).item()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = batch_loss(tree, batch).item()
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.01)
+
+
 def broken(batch: Batch, how: str) -> Batch:
     """The same batch with one mistake in it."""
-    layout, cut = batch.layout, batch.layout.prefixes * batch.layout.prefix_length
-    if how == "another page's prefix":
-        return replace(batch, layout=replace(layout, owner_N=(layout.owner_N + 1) % layout.prefixes))
+    row = batch.row
+    is_root = row.parents < 0
+    first_of_page = np.flatnonzero(is_root)
+    if how == "another page's prefix":  # all pages see the first one's instead of their own
+        ends = np.where(is_root, row.stops, row.ends)
+        ends[0] = len(row)
+        return replace(batch, row=replace(row, ends=ends))
+    if how == "no prefix":
+        return replace(batch, row=replace(row, ends=np.where(is_root, row.stops, row.ends)))
+    if how == "siblings":  # the segments of a page as one
+        kept = np.sort(np.concatenate([first_of_page, first_of_page + 1]))
+        fewer = {name: getattr(row, name)[kept].copy() for name in ("starts", "stops", "ends", "parents")}
+        fewer["stops"][1::2] = fewer["ends"][1::2] = fewer["ends"][0::2]
+        fewer["parents"][1::2] = np.arange(0, len(kept), 2)
+        return replace(batch, row=replace(row, **fewer))
     if how == "positions that run on through the row":
-        positions = batch.position_ids.clone()
-        positions[:, :, cut:] = torch.arange(positions.shape[2] - cut) + positions[:, :, :cut].max() + 1
-        return replace(batch, position_ids=positions)
+        planes, at = row.planes.copy(), 0
+        for _, segments in spans(batch):
+            for places in segments:
+                planes[:, places] += at
+                at += places.stop - places.start
+        return replace(batch, row=replace(row, planes=planes))
     if how == "no rows and columns in the image":
-        positions = batch.position_ids.clone()
-        positions[1:, :, :cut] = positions[:1, :, :cut]
-        return replace(batch, position_ids=positions)
+        planes = row.planes.copy()
+        for prefix, _ in spans(batch):
+            planes[1:, prefix] = planes[:1, prefix]
+        return replace(batch, row=replace(row, planes=planes))
     if how == "targets shifted by one":
-        return replace(batch, source_R=batch.source_R + 1)
+        return replace(batch, row=replace(row, picked=row.picked + 1))
     assert how == "images swapped"
-    return replace(batch, pixel_values=batch.pixel_values.view(3, 64, -1).flip(0).reshape(3 * 64, -1))
+    swapped = batch.pixel_values.view(len(first_of_page), 64, -1).flip(0).reshape_as(batch.pixel_values)
+    return replace(batch, pixel_values=swapped)
 
 
 @pytest.mark.parametrize(
     "how",
     [
         "another page's prefix",
+        "no prefix",
+        "siblings",
         "positions that run on through the row",
         "no rows and columns in the image",
         "targets shifted by one",
         "images swapped",
     ],
 )
-def test_a_mistake_in_the_layout_is_noticed(tree: Qwen2_5_VLForConditionalGeneration, batch: Batch, how: str) -> None:
+def test_a_mistake_in_the_layout_is_noticed(tree: Model, batch: Batch, how: str) -> None:
     with torch.no_grad():
         difference = (tree_logprobs(tree, broken(batch, how)) - tree_logprobs(tree, batch)).abs().max()
     assert difference > 0.02
 
 
 def test_a_segment_sees_neither_its_siblings_nor_other_pages(
-    tree: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, pages: list[Page]
+    tree: Model, tokenizer: PreTrainedTokenizerFast, pages: list[Page]
 ) -> None:
+    """The image of its page it does see."""
     first, *rest = pages
-    kept = first.segments[0]
-    learned = len(tokenizer(kept.completion)["input_ids"]) + 1
-    other = Page(first.image, (kept, Segment("Is there a star?", "star: none. \\boxed{no}")))
-    with torch.no_grad():
-        in_company = tree_logprobs(tree, collate(tokenizer, [first, *rest]))[:learned]
-        elsewhere = tree_logprobs(tree, collate(tokenizer, [other]))[:learned]
+    lengths = [len(learned) for _, _, learned in turns_of(tokenizer, [first])]
+    for place, own in ((0, slice(0, lengths[0])), (8, slice(sum(lengths[:8]), sum(lengths)))):
+        other = Page(first.image, (first.segments[place], Segment("Is there a star?", "star: none. \\boxed{no}")))
         turned = Page(first.image.rotate(180), first.segments)
-        elsewhere_turned = tree_logprobs(tree, collate(tokenizer, [turned]))[:learned]
-    assert (in_company - elsewhere).abs().max() < 1e-4
-    assert (in_company - elsewhere_turned).abs().max() > 0.02
+        with torch.no_grad():
+            in_company = tree_logprobs(tree, collate(tokenizer, [first, *rest]))[own]
+            elsewhere = tree_logprobs(tree, collate(tokenizer, [other]))[: lengths[place]]
+            elsewhere_turned = tree_logprobs(tree, collate(tokenizer, [turned]))[own]
+        assert (in_company - elsewhere).abs().max() < 1e-4
+        assert (in_company - elsewhere_turned).abs().max() > 0.02
 
 
-def test_positions_are_those_of_the_model(
-    plain: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
+def test_the_row_is_a_prefix_per_page_with_its_segments_under_it(pages: list[Page], batch: Batch) -> None:
+    row, at = batch.row, 0
+    assert [len(segments) for _, segments in spans(batch)] == [len(one.segments) for one in pages] == [9, 1, 5, 2]
+    for (prefix, segments), root in zip(spans(batch), np.flatnonzero(row.parents < 0), strict=True):
+        assert int(root) == list(row.starts).index(prefix.start)
+        for places in (prefix, *segments):
+            assert places.start == at
+            at = places.stop
+        assert row.ends[root] == at
+    assert at == len(row)
+    leaves = row.parents >= 0
+    assert (row.ends[leaves] == row.stops[leaves]).all()
+
+
+def test_tokens_and_positions_are_those_of_the_model(
+    plain: Model, tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch
 ) -> None:
     """M-RoPE (arXiv 2409.12191): time, row and column for image tokens, one count for text behind them."""
-    layout, at = batch.layout, batch.layout.prefixes * batch.layout.prefix_length
-    for owner, turn, _ in plain_rows(tokenizer, pages):
-        ids = torch.cat([prefix_of(batch), torch.tensor(turn)])[None]
-        types = (ids == plain.config.image_token_id).long()
-        expected, _ = plain.model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=batch.image_grid_thw[:1])
-        start = owner * layout.prefix_length
-        assert batch.input_ids[0, at : at + len(turn)].tolist() == turn
-        found = torch.cat(
-            [
-                batch.position_ids[:, :, start : start + layout.prefix_length],
-                batch.position_ids[:, :, at : at + len(turn)],
-            ],
-            dim=2,
-        )
-        assert torch.equal(found, expected)
-        at += len(turn)
-    assert at == batch.input_ids.shape[1]
+    turns = iter(turns_of(tokenizer, pages))
+    for number, (prefix, segments) in enumerate(spans(batch)):
+        for places in segments:
+            owner, turn, _ = next(turns)
+            ids = plain_row(plain, tokenizer, turn)
+            types = (ids == plain.config.image_token_id).long()
+            grid = batch.image_grid_thw[:1]
+            expected, _ = plain.model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=grid)
+            path = np.r_[prefix, places]
+            assert owner == number
+            assert batch.row.ids[path].tolist() == ids[0].tolist()
+            assert batch.row.planes[:, path].tolist() == expected[:, 0].tolist()
+    assert next(turns, None) is None
 
 
 def test_only_completions_are_learned(tokenizer: PreTrainedTokenizerFast, pages: list[Page], batch: Batch) -> None:
-    learned = [token for _, _, tokens in plain_rows(tokenizer, pages) for token in tokens]
+    learned = [token for _, _, tokens in turns_of(tokenizer, pages) for token in tokens]
     assert batch.target_R.tolist() == learned
-    assert batch.input_ids[0, batch.source_R + 1].tolist() == learned  # each from the token before it
+    assert batch.row.ids[batch.row.picked + 1].tolist() == learned  # each from the token before it
+    within = [
+        place for _, segments in spans(batch) for places in segments for place in range(places.start, places.stop)
+    ]
+    assert set(batch.row.picked.tolist()) <= set(within)
 
 
 # --- batches and schedule ------------------------------------------------------------------------------------------
@@ -212,7 +260,7 @@ STAGE = Stage("some", CAREFUL, steps=7, pages=2, lr=1e-3, final_lr=1e-4, warmup=
 
 
 def ids(batches: list[Batch]) -> list[list[int]]:
-    return [batch.input_ids[0].tolist() for batch in batches]
+    return [batch.row.ids.tolist() for batch in batches]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

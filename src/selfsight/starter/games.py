@@ -10,6 +10,7 @@ Wording and hiding of information are those of the game itself (language/game_pr
 request as a player.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,19 @@ from selfsight.images.views import SpyView
 from selfsight.images.worlds.ask import ask
 from selfsight.images.worlds.grammar import MARKS, Described, Query
 from selfsight.images.worlds.modified import modify
-from selfsight.images.worlds.scene import Chart, Picture, Scene, sample_chart, sample_scene
+from selfsight.images.worlds.scene import COLOURS, SHAPES, Chart, Picture, Scene, sample_chart, sample_scene
 from selfsight.images.worlds.source import sample_picture
-from selfsight.images.worlds.statements import Statement, assert_that, holds, read_statement
-from selfsight.language.game_prompts import PrivateState, PublicClue, PublicState, RefereeView, SeatView, get_game_pack
+from selfsight.images.worlds.statements import ABSENT, Statement, assert_that, holds, read_statement
+from selfsight.language.game_prompts import (
+    PrivateState,
+    PublicClue,
+    PublicState,
+    RefereeView,
+    Role,
+    SeatView,
+    get_game_pack,
+)
+from selfsight.methods.vision_zero.clues import PLACEHOLDER
 
 PACK = get_game_pack("compact")
 _ANY = ImageRef("page", "")  # a page has one image, and a request's words do not depend on it
@@ -35,13 +45,14 @@ _SAYABLE = {
 @dataclass(frozen=True)
 class Players:
     """Shares of the mixture: of citizens' and of spies' clues that are made up, of votes without working, and of
-    those, of random ones.
+    those, of random ones; and of clues that the game has refused, which its voters read as it writes them.
     """
 
     careless_citizens: float
     careless_spies: float
     careless_votes: float
     guessing: float
+    refused: float = 0.02
 
 
 CAREFUL_PLAYERS = Players(careless_citizens=0.0, careless_spies=0.0, careless_votes=0.0, guessing=0.0)
@@ -61,32 +72,46 @@ class Game:
         return PublicState(public.players, public.clue_rounds, public.spy_view, public.clues[:clues])
 
 
-def sample_game(picture: Picture, view: SpyView, players: Players, rng: np.random.Generator) -> Game:
-    """A game about `picture` with 3 to 5 players and one or two rounds; the spy's twin, if any, is drawn here."""
+def sample_game(
+    picture: Picture, view: SpyView, players: Players, rng: np.random.Generator, *, twin: Picture | None = None
+) -> Game:
+    """A game about `picture` with 3 to 5 players and one or two rounds; a spy's twin is drawn unless given."""
     seats, rounds = int(rng.integers(3, 6)), int(rng.integers(1, 3))
     spy = int(rng.integers(1, seats + 1))
-    seen_by_spy = {"blank": None, "modified": modify(picture, rng).picture, "degraded": picture}[view]
+    if view == "modified" and twin is None:
+        twin = modify(picture, rng).picture
+    seen_by_spy = {"blank": None, "modified": twin, "degraded": picture}[view]
     clues: list[PublicClue] = []
     for turn in range(seats * rounds):
         seat = turn % seats + 1
-        own, heard = (seen_by_spy if seat == spy else picture), tuple(said.text for said in clues)
+        own = seen_by_spy if seat == spy else picture
         careless = rng.random() < (players.careless_spies if seat == spy else players.careless_citizens)
-        clues.append(PublicClue(seat, turn // seats + 1, clue(own, heard, careless, rng)))
+        text = PLACEHOLDER if rng.random() < players.refused else clue(own, clues, seat, careless, rng)
+        clues.append(PublicClue(seat, turn // seats + 1, text))
     return Game(PublicState(seats, rounds, view, tuple(clues)), spy)
 
 
-def clue(own: Picture | None, heard: tuple[str, ...], careless: bool, rng: np.random.Generator) -> str:
-    """A clue by a player who sees `own` (None: a blank picture); never one that was heard."""
-    for _ in range(50):
+def clue(own: Picture | None, heard: Sequence[PublicClue], seat: int, careless: bool, rng: np.random.Generator) -> str:
+    """A clue by the player in `seat`, who sees `own` (None: a blank picture); never one that was heard, and refused
+    where nothing is left to say.
+    """
+    texts = [said.text for said in heard]
+    others = [said.text for said in heard if said.seat != seat]
+    for attempt in range(300):
         if own is not None and not careless:
-            said = statement(own, rng)
-        elif own is None and not careless and heard and rng.random() < 0.7:
-            said = _vaguer(heard[int(rng.integers(len(heard)))], rng)
+            about = own
+        elif own is None and not careless and others and rng.random() < 0.7:
+            told = _vaguer(others[int(rng.integers(len(others)))], rng)
+            if told is not None and (text := assert_that(told)) not in texts:
+                return text
+            continue
         else:
-            said = statement(_imagined(own, heard, rng), rng)
-        if said is not None and (text := assert_that(said)) not in heard:
+            about = _imagined(own, others, rng)
+        # What is not there is said when little else is left: two equal slices can be told of in two ways only.
+        said = statement(about, rng) if attempt < 50 else _absent(about, rng)
+        if said is not None and (text := assert_that(said)) not in texts:
             return text
-    return assert_that(Statement(Query("exists", Described()), "yes"))
+    return PLACEHOLDER
 
 
 def statement(picture: Picture, rng: np.random.Generator) -> Statement | None:
@@ -100,8 +125,6 @@ def statement(picture: Picture, rng: np.random.Generator) -> Statement | None:
         return None
     if query.kind in ("exists", "relation", "greater") and answer == "no":
         return None  # what is not there tells little
-    if query.kind == "exists" and len(_named(query.a)) < 2:
-        return None  # and so does what is in nearly every picture
     return Statement(query, answer)
 
 
@@ -109,7 +132,19 @@ def _named(a: Described | None) -> list[str]:
     return [name for name in ("size", "colour", "shape") if getattr(a, name) is not None]
 
 
-def _imagined(own: Picture | None, heard: tuple[str, ...], rng: np.random.Generator) -> Picture:
+def _absent(picture: Picture, rng: np.random.Generator) -> Statement | None:
+    """Something that is not there; None when this draw found nothing."""
+    colour = str(rng.choice(COLOURS))
+    if isinstance(picture, Scene):
+        thing = Described(colour=colour, shape=str(rng.choice(SHAPES)))
+        there = any(thing.matches(other) for other in picture.things)
+        return None if there else Statement(Query("exists", thing), "no")
+    if colour in picture.colours:
+        return None
+    return Statement(Query("value", colours=(colour,), mark=MARKS[picture.kind]), ABSENT)
+
+
+def _imagined(own: Picture | None, heard: Sequence[str], rng: np.random.Generator) -> Picture:
     """A picture of the kind that is talked about: one's own, or what the clues so far tell."""
     if isinstance(own, Chart):
         return sample_chart(rng, own.kind)
@@ -143,15 +178,21 @@ def _vaguer(text: str, rng: np.random.Generator) -> Statement | None:
 
 def clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -> tuple[str, str]:
     """Request and completion of one clue by somebody who sees `own`: the spy if that is None, else mostly a citizen."""
+    while True:
+        asked, text = _clue_turn(own, players, rng)
+        if text != PLACEHOLDER:
+            return asked, f"\\boxed{{{text}}}"
+
+
+def _clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -> tuple[str, str]:
+    role: Role = "spy"
     if own is None:
-        view, role, about = "blank", "spy", sample_picture("mixed", rng)
-    elif rng.random() < 0.75:
-        view, role, about = str(rng.choice(("blank", "modified", "degraded"), p=(0.6, 0.25, 0.15))), "citizen", own
-    elif rng.random() < 0.6:
-        view, role, about = "modified", "spy", modify(own, rng).picture  # a twin's twin is the citizens' picture
+        game = sample_game(sample_picture("mixed", rng), "blank", players, rng)
+    elif rng.random() < 0.85:
+        role, game = "citizen", sample_game(own, _any_view(rng), players, rng)
     else:
-        view, role, about = "degraded", "spy", own
-    game = sample_game(about, view, players, rng)
+        # The picture of the page is the twin; a page with a degraded picture there is none.
+        game = sample_game(modify(own, rng).picture, "modified", players, rng, twin=own)
     public = game.public
     seats = [seat for seat in range(1, public.players + 1) if (seat == game.spy) == (role == "spy")]
     seat = int(rng.choice(seats))
@@ -160,13 +201,17 @@ def clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -
     private = PrivateState(seat, role, ())
     asked = PACK.clue(before, private, SeatView(seat, _ANY)).user
     careless = rng.random() < (players.careless_spies if role == "spy" else players.careless_citizens)
-    return asked, f"\\boxed{{{clue(own, tuple(said.text for said in before.clues), careless, rng)}}}"
+    return asked, clue(own, before.clues, seat, careless, rng)
+
+
+def _any_view(rng: np.random.Generator) -> SpyView:
+    views: tuple[SpyView, ...] = ("blank", "modified", "degraded")
+    return views[int(rng.choice(3, p=(0.6, 0.25, 0.15)))]
 
 
 def vote_turn(picture: Picture, players: Players, rng: np.random.Generator) -> tuple[str, str]:
     """Request and completion of one vote, by the referee or by a citizen, who never votes for itself."""
-    view = str(rng.choice(("blank", "modified", "degraded"), p=(0.6, 0.25, 0.15)))
-    game = sample_game(picture, view, players, rng)
+    game = sample_game(picture, _any_view(rng), players, rng)
     public, voter = game.public, None
     if rng.random() < 0.75:
         asked = PACK.referee_ballot(public, RefereeView(_ANY)).user
@@ -187,7 +232,9 @@ def vote_turn(picture: Picture, players: Players, rng: np.random.Generator) -> t
 def _check(text: str, picture: Picture) -> tuple[str, bool]:
     """What a careful voter sees where a clue points, and whether it bears the clue out."""
     said = read_statement(text)
-    assert said is not None, f"authors say statements only, not {text!r}"
+    if said is None:
+        assert text == PLACEHOLDER, f"authors say statements only, not {text!r}"
+        return "none", False
     query = said.query
     if isinstance(picture, Chart):
         if query.mark != MARKS[picture.kind]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from selfsight.policy.blocks import TrieAttention
-from selfsight.policy.prefix import prepared_mask
+from selfsight.policy.prefix import ATTENTION_NAME, prepared_mask
 from selfsight.policy.trie import Row
 from selfsight.starter.architecture import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from selfsight.starter.corpus import Authors, Page, page
@@ -120,7 +120,8 @@ def collate(tokenizer: PreTrainedTokenizerFast, pages: Sequence[Page]) -> Batch:
     users = iter(tokenizer([user for user, _ in texts], add_special_tokens=False)["input_ids"])
     completions = iter(tokenizer([completion for _, completion in texts], add_special_tokens=False)["input_ids"])
     ids: list[int] = []
-    planes, starts, stops, ends, parents, picked, targets = [], [], [], [], [], [], []
+    starts: list[int] = []
+    planes, stops, ends, parents, picked, targets = [], [], [], [], [], []
     for one in pages:
         root = len(starts)
         starts.append(len(ids))
@@ -160,7 +161,11 @@ def loader(pages: Pages, workers: int) -> Iterator[Batch]:
 
 
 def hidden_states(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """(R, hidden) states that predict the tokens to learn. The model's attention must go through policy/prefix.py."""
+    """(R, hidden) states that predict the tokens to learn. ValueError unless the model's attention goes through
+    policy/prefix.py: any other would let every token see all before it, without a word.
+    """
+    if model.config.text_config._attn_implementation != ATTENTION_NAME:
+        raise ValueError("the model's attention knows nothing of tries; call policy.prefix.install on it first")
     row = batch.row
     hidden: torch.Tensor = model.model(
         input_ids=torch.from_numpy(row.ids)[None],

@@ -11,14 +11,16 @@ rules of the game, and another wording of the same fact should not be a way roun
 import re
 from dataclasses import dataclass
 
-from selfsight.images.worlds.grammar import Query, read
-from selfsight.images.worlds.scene import COLOURS, Picture
+from selfsight.images.worlds.grammar import MARKS, Query, read
+from selfsight.images.worlds.scene import COLOURS, Chart, Picture
 from selfsight.images.worlds.truth import answer as true_answer
+
+ABSENT = "none"  # what is claimed of a value that a chart does not have
 
 
 @dataclass(frozen=True)
 class Statement:
-    """`claim` is what the statement says the answer to `query` is, as truth.py writes answers."""
+    """`claim` is what the statement says the answer to `query` is, as truth.py writes answers, or `ABSENT`."""
 
     query: Query
     claim: str
@@ -30,6 +32,7 @@ _READERS: tuple[tuple[re.Pattern[str], str, str | int], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.ASCII), question, claim)
     for pattern, question, claim in (
         (r"There is no ([a-z ]+)\.", "Is there a {0}?", "no"),
+        (r"There is no ([a-z]+ [a-z]+)\.", "What is the value of the {0}?", ABSENT),
         (r"There is (an? [a-z ]+)\.", "Is there {0}?", "yes"),
         (r"There are ([0-9]{1,2}) ([a-z ]+)\.", "How many {1} are there?", 0),
         (r"The ([a-z]+ [a-z]+) is ([0-9]{1,3})\.", "What is the value of the {0}?", 1),
@@ -48,6 +51,8 @@ def assert_that(statement: Statement) -> str:
         return f"There is {a.indefinite}." if claim == "yes" else f"There is no {a.singular}."
     if query.kind == "count" and a is not None:
         return f"There are {claim} {a.plural}."
+    if query.kind == "value" and claim == ABSENT:
+        return f"There is no {query.colours[0]} {query.mark}."
     if query.kind == "value":
         return f"The {query.colours[0]} {query.mark} is {claim}."
     if query.kind == "extreme":
@@ -80,4 +85,9 @@ def read_statement(sentence: str) -> Statement | None:
 
 def holds(statement: Statement, picture: Picture) -> bool:
     """Whether a picture is as the statement says. What speaks of things that are not there, or not once, does not."""
+    if statement.claim == ABSENT:
+        query = statement.query
+        if not isinstance(picture, Chart) or MARKS[picture.kind] != query.mark:
+            return False
+        return query.colours[0] not in picture.colours
     return true_answer(statement.query, picture).answer == statement.claim
