@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 updates["trl"] = trl_update(policy, groups, Path(place))
             results[name] = measure(policy, updates, options.repeats, options.warmup)
         parameters = sum(p.numel() for p in policy.vlm.model.parameters())
-    trl = "measured" if with_trl else "not importable here, so not measured"
+    trl = version("trl") if with_trl else "not importable here, so not measured"
     setting = {"parameters": parameters, "prompt": PROMPT, "samples": SAMPLES, "threads": torch.get_num_threads()}
     print(json.dumps({"machine": describe_machine(), "setting": setting, "trl": trl, "cases": results}, indent=2))
     return 0

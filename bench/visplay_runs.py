@@ -29,6 +29,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "paper": ("grpo.beta_anchor=0.0", "visplay.gates={preset: paper}"),
     "random": ("visplay.controls.reward=random",),
     "shuffled": ("visplay.controls.images=shuffled",),
+    "permuted": ("visplay.controls.labels=permuted",),
     "untrained": ("visplay.controls.questioner=untrained",),
     "labelled": ("visplay.controls.labels=truth", "visplay.controls.questioner=untrained"),
     "labelled-trained": ("visplay.controls.labels=truth",),
@@ -38,7 +39,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "visplay.gates={preset: paper, band: null}",
     ),
 }
-DEFAULT_VARIANTS = ("robust", "paper", "random", "shuffled", "untrained", "labelled")
+DEFAULT_VARIANTS = ("robust", "paper", "random", "permuted", "shuffled", "untrained", "labelled")
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as in the Makefile
 _POLL_SECONDS = 0.2
 

@@ -76,10 +76,14 @@ def game_summary(ci95: tuple[float, float] = (-0.01, 0.05), **other: Any) -> dic
     }  # fmt: skip
     shared = summary(0.5, 0.52, ci95=ci95)
     del shared["controls"]
-    rounds = [{"round": entry["round"], "heldout": entry["heldout"], "games": games} for entry in shared["rounds"]]
+    voted = {"accuracy": 0.7, "chance": 0.2, "n": 100, "change": {"accuracy": 0.45, "ci95": [0.35, 0.55]}}
+    rounds = [
+        {"round": entry["round"], "heldout": entry["heldout"], "games": games, "decisions": voted}
+        for entry in shared["rounds"]
+    ]
     own = {
         "method": "vision-zero", "recipe": "vision-zero-starter", "mode": "iterative", "baseline": "pre",
-        "chance": 0.25, "rounds": rounds,
+        "chance": 0.25, "rounds": rounds, "base_decisions": voted | {"accuracy": 0.25, "change": None},
     }  # fmt: skip
     return shared | own | other
 
@@ -566,6 +570,20 @@ def test_the_account_of_games_claims_no_skill_from_play_against_itself() -> None
     assert "against itself, so this alone is no gain in skill" in text
     assert "120 : 360" in text
     assert "control run" not in text and "never switched" not in text
+
+
+@pytest.mark.parametrize(
+    ("ci95", "claim"),
+    [((0.35, 0.55), "finds the spy more often"), ((-0.1, 0.9), "cannot be said to find"), ((-0.5, -0.4), "less often")],
+)
+def test_the_account_of_games_judges_votes_on_the_starting_models_clues(ci95: tuple[float, float], claim: str) -> None:
+    games = game_summary()
+    games["rounds"][-1]["decisions"]["change"] |= {"ci95": list(ci95)}
+    text = rendered(games)
+    assert claim in text
+    assert "70.0 % of 100 held-out votes on the starting model's clues name the spy (25.0 % before, 20.0 %" in text
+    games["base_decisions"] = games["rounds"][-1]["decisions"] = None
+    assert claim not in rendered(games)
 
 
 def test_the_account_of_games_names_ablations_and_a_schedule_that_never_switched() -> None:

@@ -41,7 +41,7 @@ def results(run: Path) -> dict[str, object]:
     """Everything a run has computed, without wall times and paths: equal for equal runs."""
     found: dict[str, object] = {
         path.relative_to(run).as_posix(): path.read_bytes()
-        for pattern in ("*.parquet", "*.safetensors", "round.json", "games.jsonl")
+        for pattern in ("*.parquet", "*.safetensors", "round.json", "*.jsonl")
         for path in (run / "rounds").rglob(pattern)
     }
     found["metrics"] = [

@@ -171,8 +171,10 @@ class ControlSettings(Settings):
     images: Literal["own", "shuffled"] = Field(
         default="own", description="shuffled: the reasoner sees another question's image"
     )
-    labels: Literal["vote", "truth"] = Field(
-        default="vote", description="truth: exact labels (worlds only), labelled GRPO"
+    labels: Literal["vote", "truth", "permuted"] = Field(
+        default="vote",
+        description="truth: exact labels (worlds only), labelled GRPO; permuted: the vote on another question of the "
+        "pool whose label is of the same kind",
     )
 
 

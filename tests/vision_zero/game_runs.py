@@ -23,6 +23,7 @@ BUDGET = (
     "vision_zero.games_per_step=3",
     "vision_zero.iterations=6",
     "vision_zero.eval_steps=3",
+    "vision_zero.eval_games=5",
     "vision_zero.max_clue_length=8",
     "vision_zero.max_vote_length=6",
     "vision_zero.max_answer_length=8",

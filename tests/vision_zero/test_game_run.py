@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,15 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.games import compare, decide, draw_clues, read_decisions, read_games, summarise
+from selfsight.evaluate.players import ModelPlayer
 from selfsight.methods.vision_zero import GameSettings, RoleBaselines, role_advantages, vote_rates
 from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
 from selfsight.methods.vision_zero.run import evolve, resume
 from selfsight.methods.vision_zero.table import deal_step, open_table
 from selfsight.methods.vision_zero.transcript import replay
+from selfsight.policy import Policy
+from selfsight.policy.open import read_image
 from selfsight.policy.weights import weights_hash
 from selfsight.run import read_journal
 from selfsight.run.hashing import hash_bytes
@@ -38,7 +44,9 @@ def _lines(path: Path) -> list[dict]:
 def test_a_run_leaves_its_rounds_on_disk(straight: Witnessed) -> None:
     for round in (1, 2):
         folder = straight.path / "rounds" / str(round)
-        assert {path.name for path in folder.iterdir()} == {"games.jsonl", "model", "evaluation.parquet", "round.json"}
+        assert {path.name for path in folder.iterdir()} == {
+            "games.jsonl", "model", "evaluation.parquet", "decisions.jsonl", "round.json",
+        }  # fmt: skip
     stages = [entry.stage for entry in read_journal(straight.path / "journal.jsonl")]
     assert stages == ["round-0/evaluation"] + [f"round-{r}/{p}" for r in (1, 2) for p in ("games", "evaluation")]
 
@@ -83,6 +91,32 @@ def test_the_model_of_a_round_is_a_plain_folder_with_the_very_weights(straight: 
     assert straight.summary["final_weights"] == hash_bytes(weights_hash(model).encode())
     assert model.config.selfsight_prompt_pack == "compact"
     assert weights_hash(model) != straight.base_hash
+
+
+def test_every_round_is_measured_on_the_same_clues_of_the_starting_model(straight: Witnessed, player: Path) -> None:
+    first = straight.path / "rounds" / "0"
+    games = read_games(first / "clues.jsonl")
+    assert Counter(game.secret.spy for game in games) == {1: 2, 2: 2, 3: 2}  # 5 games are asked for
+    assert not {game.secret.image.id for game in games} & {record["image"]["id"] for record in games_of(straight.path)}
+    base = Policy.load("base", player, open_image=read_image(straight.table.source))
+    dealt = [replace(game, turns=(), ballots=()) for game in games]
+    drawn = draw_clues(ModelPlayer(base, straight.table.pack, max_completion_length=8), dealt)
+    assert [game.turns for game in drawn] == [game.turns for game in games]
+    found = [read_decisions(straight.path / "rounds" / str(k) / "decisions.jsonl") for k in range(3)]
+    entries = [straight.summary["base_decisions"], *(entry["decisions"] for entry in straight.summary["rounds"])]
+    for decisions, entry in zip(found, entries, strict=True):
+        assert [decision.clues for decision in decisions] == [decision.clues for decision in found[0]]
+        assert entry.pop("change") == (None if decisions is found[0] else compare(found[0], decisions))
+        assert entry == json.loads(json.dumps(summarise(decisions)))
+    again = decide(ModelPlayer(straight.table.policy, straight.table.pack, max_completion_length=8), games, samples=4)
+    assert again == found[2]
+    assert again != found[0]
+
+
+def test_held_out_games_can_be_left_out(player: Path, tmp_path: Path) -> None:
+    summary = evolve(config(player, tmp_path, *SHORT, "vision_zero.eval_games=0"), progress=Watcher())
+    assert summary["base_decisions"] is None and summary["rounds"][0]["decisions"] is None
+    assert not list(tmp_path.rglob("decisions.jsonl"))
 
 
 def test_a_step_takes_one_call_for_each_clue_and_one_for_all_votes(straight: Witnessed) -> None:

@@ -1,5 +1,6 @@
 """The controls do what they say, and truth reaches no run that did not ask for it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import selfsight.methods.visplay.measure
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.oracle import true_label
 from selfsight.images.source import ImageRef
+from selfsight.methods.visplay.curation import permuted
+from selfsight.methods.visplay.records import PoolItem
 from selfsight.methods.visplay.rewards import answer_rewards, random_answer_rewards
 from selfsight.methods.visplay.run import evolve
 from selfsight.run import derive
@@ -120,6 +123,44 @@ def test_true_labels_are_true_and_replace_nothing_else(speaker: Path, straight: 
     # Round 1's questioner has not met a label yet.
     asked = Path("rounds", "1", "asked.parquet")
     assert (seen.path / asked).read_bytes() == (straight.path / asked).read_bytes()
+
+
+def test_permuted_labels_are_as_often_each_answer_and_belong_to_other_questions(
+    speaker: Path, straight: Witnessed, tmp_path: Path
+) -> None:
+    seen = witness(config(speaker, tmp_path, "visplay.controls.labels=permuted", "visplay.rounds=1"))
+    folder = Path("rounds", "1")
+    voted, pool = table(straight.path / folder / "pool.parquet"), table(seen.path / folder / "pool.parquet")
+    assert Counter(item["label"] for item in pool) == Counter(item["label"] for item in voted)
+    moved = [(theirs["label"], ours["label"]) for theirs, ours in zip(voted, pool, strict=True)]
+    assert any(before != after for before, after in moved)
+    without_label = [[{**item, "label": ""} for item in items] for items in (voted, pool)]
+    assert without_label[0] == without_label[1]
+    # What a question was voted to be stays on record, and the reasoner is paid by the other label.
+    votes = folder / "votes.parquet"
+    assert (seen.path / votes).read_bytes() == (straight.path / votes).read_bytes()
+    by_prompt = {(item["image_id"], item["question"]): item["label"] for item in pool}
+    groups = [group for at, _, learned, _ in seen.learned if at == "round 1: reasoner" for group in learned]
+    assert groups
+    for group in groups:
+        assert group.prompt.image is not None
+        keys = [seen.roles.pack.read_key(rollout) for rollout in group.rollouts]
+        label = by_prompt[group.prompt.image.id, group.prompt.user]
+        assert group.rewards.tolist() == list(answer_rewards(keys, label))
+
+
+def test_labels_are_permuted_among_those_of_one_kind() -> None:
+    labels = ["yes", "no", "num:1", "num:2", "num:3", "text:red", "text:blue", "yes", "no", "yes"]
+    image = ImageRef("i", "")
+    pool = [PoolItem(str(place), image, "?", label, 0.5) for place, label in enumerate(labels)]
+    drawn = [tuple(item.label for item in permuted(pool, seed)) for seed in range(20)]
+    assert len(set(drawn)) > 10
+    assert permuted(pool, 3) == permuted(pool, 3)
+    for found in drawn:
+        assert sorted(found) == sorted(labels)
+        assert [label.partition(":")[0] if ":" in label else "word" for label in found] == [
+            label.partition(":")[0] if ":" in label else "word" for label in labels
+        ]
 
 
 def test_true_labels_are_refused_for_images_without_truth(speaker: Path, photographs: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ Left out: clues of a player that knows the voter. Against such a spy a voter may
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count as naturals
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -184,11 +185,17 @@ def read_records(path: Path) -> list[tuple[Game, dict[str, object]]]:
 
 
 def decide(
-    player: Player, games: Sequence[Game], *, samples: int = SAMPLES, prompt_of: PromptOf | None = None
+    player: Player,
+    games: Sequence[Game],
+    *,
+    samples: int = SAMPLES,
+    prompt_of: PromptOf | None = None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[Decision]:
     """How `player` votes on games that have all their clues; votes that they hold already are not looked at.
 
-    `prompt_of` replaces what a voter is asked (see `probes`). Two sampling rounds for any number of games.
+    `prompt_of` replaces what a voter is asked (see `probes`). Two sampling rounds for any number of games; `on_step` is
+    called after each.
     """
     open_games = [replace(game, ballots=()) for game in games]
     by_id = {game.id: game for game in open_games}
@@ -198,7 +205,9 @@ def decide(
     if prompt_of is not None:
         requests = [replace(r, prompt=prompt_of(by_id[r.game_id], r, player.pack)) for r in requests]
     greedy = player.answer([replace(request, n=1) for request in requests], greedy=True)
+    on_step()
     sampled = player.answer([replace(request, n=samples) for request in requests])
+    on_step()
     found = []
     for request in requests:
         game = by_id[request.game_id]
@@ -247,6 +256,21 @@ def summarise(decisions: Sequence[Decision], *, seed: int = 0) -> dict[str, obje
         },
         "accused": {str(seat): sum(vote.seat == seat for vote in samples) / len(samples) for seat in seats},
     }
+
+
+def write_decisions(path: Path, decisions: Sequence[Decision]) -> None:
+    """Decisions as JSON lines; an existing file is replaced."""
+    write_atomic(path, b"".join(canonical_json(asdict(decision)) + b"\n" for decision in decisions))
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """What `write_decisions` wrote."""
+    lines: list[dict[str, Any]] = read_jsonl(path)
+    found = []
+    for line in lines:
+        sampled = tuple(Vote(**vote) for vote in line["sampled"])
+        found.append(Decision(**line | {"greedy": Vote(**line["greedy"]), "sampled": sampled}))
+    return found
 
 
 def _accuracies(decisions: Sequence[Decision], seed: int) -> dict[str, object]:

@@ -114,6 +114,7 @@ class DegradedView(Wrapped):
         self._degradation = degradation
         self._seed = seed
         self._prefix = f"{degradation}-{seed}{_JOINT}"
+        self._copy = re.compile(rf"{degradation}-\d+{re.escape(_JOINT)}")
 
     def describe(self) -> dict[str, object]:
         return {
@@ -128,9 +129,11 @@ class DegradedView(Wrapped):
         return ImageRef(self._prefix + ref.id, self._prefix + ref.origin)
 
     def open(self, ref: ImageRef) -> Image.Image:
-        if not ref.id.startswith(self._prefix):
+        """Also a copy of another seed, which is drawn from its id alone: held-out games have a seed of their own."""
+        found = self._copy.match(ref.id)
+        if found is None:
             return self.original.open(ref)
-        original = ImageRef(ref.id.removeprefix(self._prefix), ref.origin.removeprefix(self._prefix))
+        original = ImageRef(ref.id.removeprefix(found[0]), ref.origin.removeprefix(found[0]))
         digest = hashlib.blake2b(ref.id.encode(), digest_size=16).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "big"))
         return degraded(self.original.open(original), self._degradation, rng)

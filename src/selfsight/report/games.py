@@ -1,7 +1,7 @@
 """The games of a Vision-Zero run as text for a person, and what they do not show.
 
 In its own games a model plays against itself. A higher share of votes for the spy may be better voters or a worse spy,
-so no verdict is drawn from it here.
+so no verdict is drawn from it here. One is drawn from held-out games whose clues are the starting model's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from selfsight.report.figures import share, table
+from selfsight.report.figures import change, share, table
 from selfsight.settings.vision_zero import VisionZeroSettings
 
 Summary = Mapping[str, Any]
@@ -27,8 +27,8 @@ def ablations(summary: Summary) -> list[str]:
 
 
 def game_rounds(rounds: Sequence[Summary]) -> Table:
-    """A row per round: held-out accuracy, and its games."""
-    headers = ("round", "greedy", "unreadable", "games", "spy found", "n/a", "invalid votes", "refused clues")
+    """A row per round: the spy found in held-out games, held-out answers, and its own games."""
+    headers = ("round", "spy, held-out", "answers", "unreadable", "games", "spy", "n/a", "invalid", "refused clues")
     rows = table(*headers, "clue : decision")
     for entry in rounds:
         heldout, games = entry["heldout"], entry["games"]
@@ -36,6 +36,7 @@ def game_rounds(rounds: Sequence[Summary]) -> Table:
         both = phases.get("both", 0)
         rows.add_row(
             str(entry["round"]),
+            share((entry["decisions"] or {}).get("accuracy")),
             share(heldout["accuracy"]),
             share(heldout["format_failures"]),
             str(games["n"]),
@@ -46,6 +47,23 @@ def game_rounds(rounds: Sequence[Summary]) -> Table:
             f"{phases.get('clue', 0) + both} : {phases.get('decision', 0) + both}",
         )
     return rows
+
+
+def skill(summary: Summary) -> str | None:
+    """Did its votes get better? On the same clues, those of the starting model; None if that was not measured."""
+    before, after = summary["base_decisions"], summary["rounds"][-1]["decisions"]
+    if before is None or after is None:
+        return None
+    moved = after["change"]
+    difference, (low, high) = moved["accuracy"], moved["ci95"]
+    found = f"{share(after['accuracy'])} of {after['n']} held-out votes on the starting model's clues name the spy"
+    was = f"{share(before['accuracy'])} before, {share(after['chance'])} by a guess"
+    changed = f"{change(difference, (low, high))} points"
+    if low > 0:
+        return f"It finds the spy more often: {found} ({was}; {changed})."
+    if high < 0:
+        return f"It finds the spy less often: {found} ({was}; {changed})."
+    return f"It cannot be said to find the spy more often: {found} ({was}; {changed})."
 
 
 def about_games(summary: Summary) -> str:

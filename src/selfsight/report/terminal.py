@@ -13,7 +13,7 @@ from rich.text import Text
 
 from selfsight.config import ControlSettings
 from selfsight.report.figures import DASH, change, console, points, share, table, with_interval
-from selfsight.report.games import ablations, about_games, game_rounds
+from selfsight.report.games import ablations, about_games, game_rounds, skill
 from selfsight.run.progress import plain_text
 
 Summary = Mapping[str, Any]
@@ -37,7 +37,8 @@ def render_summary(summary: Summary, stream: TextIO) -> None:
     left_out = images.get("of", images).get("quarantined", [])  # a spy's view has a source behind it
     if left_out:
         out.print(Text(f"\nImage files left out: {len(left_out)}, named in the run's quarantine.jsonl."))
-    out.print(Text(f"\n{verdict(summary)}"))
+    found = skill(summary) if games else None
+    out.print(Text(f"\n{found}\n{verdict(summary)}" if found else f"\n{verdict(summary)}"))
     if games:
         out.print(Text(about_games(summary)))
 

@@ -79,6 +79,12 @@ class VisionZeroSettings(Settings):
     eval_steps: Count = Field(
         default=20, description="steps between measurements; such a stretch is a round. iterations is a multiple of it"
     )
+    eval_games: int = Field(
+        default=100,
+        ge=0,
+        description="held-out games, with clues of the starting model, whose spy is looked for after every round; "
+        "rounded up to a multiple of `players`, so that the spy sits in every seat equally often; 0 measures none",
+    )
     prompt_pack: Literal["auto", "compact", "full"] = Field(
         default="auto",
         description="compact for the starter, full for instruction-tuned models; auto picks by the model",

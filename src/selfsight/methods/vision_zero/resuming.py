@@ -16,6 +16,7 @@ FIXED_IN_GAMES = {
     },
     "vision_zero.games_per_step": "later steps would be about images of earlier ones",
     "vision_zero.eval_steps": "the rounds so far have had this length",
+    "vision_zero.eval_games": "the starting model has voted on so many",
     "vision_zero.switching.mode": "a schedule holds for a whole run",
     "vision_zero.switching.rho": "the averages so far were taken with it",
 }

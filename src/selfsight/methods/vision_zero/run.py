@@ -32,6 +32,7 @@ from selfsight.methods.vision_zero.steps import Standing, settle
 from selfsight.methods.vision_zero.switching import SwitchState
 from selfsight.methods.vision_zero.table import ROLE, Table, deal_step, open_table, repeats
 from selfsight.run import Progress, RunDirectory, canonical_json, read_jsonl, write_atomic
+from selfsight.run.atomic import read_json
 
 __all__ = ["Run", "Stopped", "evolve", "resume"]
 
@@ -158,6 +159,7 @@ class Run(Loop):
 
     def summarise(self) -> dict[str, Any]:
         own = self.config.vision_zero
+        base: Any = read_json(self.directory.round(0) / "round.json")
         return build_summary(
             self.directory,
             self.config,
@@ -174,6 +176,7 @@ class Run(Loop):
                 "spy_view": own.spy_view,
                 "voter": own.voter,
                 "chance": game_settings(self.config).chance,
+                "base_decisions": base["decisions"],
                 "standing": asdict(self.standing),
             },
         )

@@ -5,8 +5,9 @@ up; every piece is written to disk when it is done, so that a stopped run loses 
 (votes without the image, the supervisor) is gathered only for candidates that the cheap gates let through.
 """
 
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfsight.config import EvaluationSettings, EvolveConfig, config_hash
 from selfsight.errors import SelfsightError
@@ -117,7 +118,8 @@ def decide(
     """Runs the whole chain over all candidates and makes the pool.
 
     `label_of` replaces the pseudo-label by another one (the labelled control); it decides nothing else, except that a
-    question it has no label for leaves the pool, at a gate of its own.
+    question it has no label for leaves the pool, at a gate of its own. Permuted labels (a control, too) change nothing
+    but labels.
     """
     gates = g.chain(config.visplay.gates, memory, _gate_seed(config, round))
     curation = g.curate([candidate(a) for a in asked], gates)
@@ -132,15 +134,33 @@ def decide(
             verdicts[id] = g.Verdict(id, False, "truth", "the question has no true answer")
         else:
             pool.append(PoolItem(id, a.question.image, a.question.text, label, a.votes.confidence))
+    if config.visplay.controls.labels == "permuted":
+        pool = permuted(pool, derive(config.seed, round, "permuted labels"))
     if label_of is not None:
         seen = len(curation.kept_ids)
         counts.append(g.GateCount("truth", seen, seen - len(pool)))
     return Curated(tuple(asked), verdicts, tuple(counts), tuple(pool))
 
 
+def permuted(pool: Sequence[PoolItem], seed: int) -> list[PoolItem]:
+    """The pool with its labels permuted among those of one kind (control): every answer as often, about nothing.
+
+    The kinds are those of language/keys.py, so a label still is an answer that the question could have.
+    """
+    kinds: dict[str, list[int]] = {}
+    for place, item in enumerate(pool):
+        kind = "yes or no" if item.label in ("yes", "no") else item.label.partition(":")[0]
+        kinds.setdefault(kind, []).append(place)
+    draw, labels = random.Random(seed), [item.label for item in pool]
+    for places in kinds.values():
+        for place, other in zip(places, draw.sample(places, len(places)), strict=True):
+            labels[place] = pool[other].label
+    return [replace(item, label=label) for item, label in zip(pool, labels, strict=True)]
+
+
 def labeller(config: EvolveConfig) -> Labeller | None:
     """Exact labels for the labelled control, else None: the only door through which truth can reach a run."""
-    if config.visplay.controls.labels == "vote":
+    if config.visplay.controls.labels != "truth":
         return None
     if not config.images.startswith("worlds"):
         raise SelfsightError(
