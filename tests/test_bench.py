@@ -429,6 +429,19 @@ def test_a_learner_that_computes_something_else_is_not_timed() -> None:
         learner.measure(policy, {**right, "tries": lambda: update(3.1)}, repeats=3, warmup=1)
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read as Linux tells it")
+def test_the_most_memory_that_an_update_takes_is_seen_after_it_is_given_back() -> None:
+    import learner
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = learner.resident()
+    taken = np.ones(2**25)  # 256 MiB, all of it written
+    del taken
+    assert 200 * 2**20 < learner.peak_resident() - before < 400 * 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    assert learner.peak_resident() - before < 100 * 2**20
+
+
 # ------------------------------------------------------------------------------------------------- the card
 
 
