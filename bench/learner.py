@@ -70,7 +70,9 @@ def build_model(folder: Path) -> Path:
 
 
 def open_image(ref: ImageRef) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
+    """Noise, another for each number of an id such as b-1."""
+    seed = int(ref.id.removeprefix("b-"))
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
 
 
 def load_policy(folder: Path) -> Policy:
@@ -80,17 +82,24 @@ def load_policy(folder: Path) -> Policy:
     return policy
 
 
+def make_prompt(policy: Policy, number: int, *, image: int) -> Prompt:
+    """A question of `PROMPT` tokens about an image."""
+    words = [["one", "two", "three", "four"][number]]
+    encode = policy.vlm.encoder.encode
+    while len(encode(prompt := Prompt(ImageRef(f"b-{image}", "bench"), " ".join(words)))) < PROMPT:
+        words.append("six")
+    if len(encode(prompt)) != PROMPT:
+        raise SelfsightError(f"the prompt has {len(encode(prompt))} tokens, not {PROMPT}")
+    return prompt
+
+
 def make_groups(policy: Policy, questions: int, completion: int) -> list[Group]:
     """Groups of random answers of equal length to questions about one image, with exact behaviour log-probs."""
     generator = np.random.default_rng(completion)
     encoder = policy.vlm.encoder
     groups = []
     for number in range(questions):
-        words = [["one", "two", "three", "four"][number]]
-        while len(encoder.encode(prompt := Prompt(ImageRef("b-1", "bench"), " ".join(words)))) < PROMPT:
-            words.append("six")
-        if len(encoder.encode(prompt)) != PROMPT:
-            raise SelfsightError(f"the prompt has {len(encoder.encode(prompt))} tokens, not {PROMPT}")
+        prompt = make_prompt(policy, number, image=1)
         usable = np.setdiff1d(np.arange(VOCABULARY), [*encoder.placeholder_ids, *policy.vlm.eos_ids])
         answers = [generator.choice(usable, size=completion) for _ in range(SAMPLES)]
         behaviour = policy.logprobs([(prompt, answer) for answer in answers])

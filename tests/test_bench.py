@@ -482,6 +482,27 @@ def test_a_learner_that_computes_something_else_is_not_timed() -> None:
         learner.measure(policy, {**right, "tries": lambda: update(3.1)}, repeats=3, warmup=1)
 
 
+def test_a_sampler_that_draws_something_else_is_not_timed() -> None:
+    import sampler
+
+    right, wrong = np.zeros((1, 1, 3)), np.ones((1, 1, 3))
+    policy: Any = SimpleNamespace(vlm=SimpleNamespace(backend=""))
+    with pytest.raises(SelfsightError, match="greedy tokens of generate are not"):
+        sampler.check(policy, [], {"shared": lambda greedy: right, "generate": lambda greedy: wrong}, 3)
+    with pytest.raises(SelfsightError, match="greedy tokens of all are not"):
+        sampler.check(policy, [], {"shared": lambda greedy: right}, 4)
+    rollout = SimpleNamespace(token_ids=np.zeros(3), logprobs=np.zeros(3))
+    for apart, refused in ((1e-5, False), (1e-3, True)):
+        policy.sample = lambda requests, sampling: {"0": [rollout]}
+        policy.logprobs = lambda pairs, apart=apart: [rollout.logprobs + apart]
+        if refused:
+            with pytest.raises(SelfsightError, match="not the learner's"):
+                sampler.check(policy, [None], {"shared": lambda greedy: right}, 3)
+        else:
+            checked = sampler.check(policy, [None], {"shared": lambda greedy: right}, 3)
+            assert checked["sampler_minus_learner"] == pytest.approx(1e-5)
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read as Linux tells it")
 def test_the_most_memory_that_an_update_takes_is_seen_after_it_is_given_back() -> None:
     import learner
