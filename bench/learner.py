@@ -2,6 +2,7 @@
 
     python bench/learner.py                          all cases, medians of 5 after one warm-up, as JSON
     python bench/learner.py --completions 64 --repeats 9
+    python bench/learner.py --memory                 peak memory of one update instead, each in a process of its own
 
 A Qwen2.5-VL of some 16 million random weights; a prompt of 300 tokens, 256 of them its image; 8 answers of C tokens.
 One more case has one image, 4 questions about it and 8 answers each. Every system gets the same rollouts, their
@@ -16,9 +17,12 @@ Before anything is timed, loss and gradient must be equal to 1e-4 of the gradien
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import logging
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -66,7 +70,9 @@ def build_model(folder: Path) -> Path:
 
 
 def open_image(ref: ImageRef) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
+    """Noise, another for each number of an id such as b-1."""
+    seed = int(ref.id.removeprefix("b-"))
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
 
 
 def load_policy(folder: Path) -> Policy:
@@ -76,17 +82,24 @@ def load_policy(folder: Path) -> Policy:
     return policy
 
 
+def make_prompt(policy: Policy, number: int, *, image: int) -> Prompt:
+    """A question of `PROMPT` tokens about an image."""
+    words = [["one", "two", "three", "four"][number]]
+    encode = policy.vlm.encoder.encode
+    while len(encode(prompt := Prompt(ImageRef(f"b-{image}", "bench"), " ".join(words)))) < PROMPT:
+        words.append("six")
+    if len(encode(prompt)) != PROMPT:
+        raise SelfsightError(f"the prompt has {len(encode(prompt))} tokens, not {PROMPT}")
+    return prompt
+
+
 def make_groups(policy: Policy, questions: int, completion: int) -> list[Group]:
     """Groups of random answers of equal length to questions about one image, with exact behaviour log-probs."""
     generator = np.random.default_rng(completion)
     encoder = policy.vlm.encoder
     groups = []
     for number in range(questions):
-        words = [["one", "two", "three", "four"][number]]
-        while len(encoder.encode(prompt := Prompt(ImageRef("b-1", "bench"), " ".join(words)))) < PROMPT:
-            words.append("six")
-        if len(encoder.encode(prompt)) != PROMPT:
-            raise SelfsightError(f"the prompt has {len(encoder.encode(prompt))} tokens, not {PROMPT}")
+        prompt = make_prompt(policy, number, image=1)
         usable = np.setdiff1d(np.arange(VOCABULARY), [*encoder.placeholder_ids, *policy.vlm.eos_ids])
         answers = [generator.choice(usable, size=completion) for _ in range(SAMPLES)]
         behaviour = policy.logprobs([(prompt, answer) for answer in answers])
@@ -205,6 +218,54 @@ def measure(policy: Policy, updates: dict[str, Update], repeats: int, warmup: in
     }
 
 
+def memory(name: str, questions: int, length: int) -> int:
+    """Bytes by which one update raises the process's largest size, above what model and rollouts take."""
+    with tempfile.TemporaryDirectory() as place:
+        policy = load_policy(build_model(Path(place) / "model"))
+        update = update_of(name, policy, make_groups(policy, questions, length), Path(place))
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what preparing has left over would be used again, unseen
+        before = resident()
+        Path("/proc/self/clear_refs").write_text("5")
+        update()
+        return peak_resident() - before
+
+
+def resident() -> int:
+    """Bytes of memory that the process has now (Linux)."""
+    return _status("VmRSS")
+
+
+def peak_resident() -> int:
+    """The most bytes of memory it has had since the count was cleared."""
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{field}:")))
+
+
+def memory_of_all(names: Sequence[str], questions: int, length: int) -> dict[str, Any]:
+    """Peak memory of each system, measured in a process of its own, and how the tries' compares."""
+    found = {}
+    for name in names:
+        asked = [sys.executable, __file__, "--peak", name, str(questions), str(length)]
+        done = subprocess.run(asked, capture_output=True, text=True, check=True)
+        found[name] = int(done.stdout)
+    return {
+        "peak_mib": {name: value / 2**20 for name, value in found.items()},
+        "share_of": {name: found["tries"] / found[name] for name in names if name != "tries"},
+    }
+
+
+def update_of(name: str, policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
+    """The update of one of the systems."""
+    if name == "trl":
+        return trl_update(policy, groups, folder)
+    return ours(policy, groups, {"tries": "shared", "padded": "padded"}[name])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, nargs="+", default=[16, 64, 256], metavar="C")
@@ -212,7 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of seconds (Linux)")
+    parser.add_argument("--peak", nargs=3, metavar=("SYSTEM", "QUESTIONS", "C"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.peak is not None:
+        system, questions, length = options.peak
+        print(memory(system, int(questions), int(length)))
+        return 0
     logging.basicConfig(level=logging.WARNING)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -221,15 +288,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         length = options.completions[min(1, len(options.completions) - 1)]
         cases[f"{options.questions} questions of one image, C={length}"] = (options.questions, length)
     with_trl = find_spec("trl") is not None
+    names = ("tries", "padded", *(["trl"] if with_trl else []))
     results: dict[str, Any] = {}
+    if options.memory:
+        results = {name: memory_of_all(names, *case) for name, case in cases.items()}
+        print(json.dumps({"machine": describe_machine(), "cases": results}, indent=2))
+        return 0
     with tempfile.TemporaryDirectory() as place:
         folder = build_model(Path(place) / "model")
         policy = load_policy(folder)
         for name, (questions, length) in cases.items():
             groups = make_groups(policy, questions, length)
-            updates = {"tries": ours(policy, groups, "shared"), "padded": ours(policy, groups, "padded")}
-            if with_trl:
-                updates["trl"] = trl_update(policy, groups, Path(place))
+            updates = {system: update_of(system, policy, groups, Path(place)) for system in names}
             results[name] = measure(policy, updates, options.repeats, options.warmup)
         parameters = sum(p.numel() for p in policy.vlm.model.parameters())
     trl = version("trl") if with_trl else "not importable here, so not measured"

@@ -53,7 +53,7 @@ def _results(table: dict[str, Any]) -> str:
                 f"{figures['minutes']:.1f}",
             ]
         )  # fmt: skip
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _learned_from(table: dict[str, Any]) -> str:
@@ -68,7 +68,7 @@ def _learned_from(table: dict[str, Any]) -> str:
                     _number(entry["mean_confidence"], 2),
                 ]
             )  # fmt: skip
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _comparisons(table: dict[str, Any]) -> str:
@@ -83,7 +83,7 @@ def _comparisons(table: dict[str, Any]) -> str:
     if not rows:
         return f"No other run shares a seed with {reference!r}, so nothing is compared with it."
     title = f"How far `{reference}` ends above each other run, in points: paired by question, 95 % interval pooled."
-    return f"{title}\n\n{_markdown(['difference', 'seeds', 'greedy', 'sampled'], rows)}"
+    return f"{title}\n\n{markdown(['difference', 'seeds', 'greedy', 'sampled'], rows)}"
 
 
 def _seeds(table: dict[str, Any]) -> str:
@@ -97,7 +97,7 @@ def _seeds(table: dict[str, Any]) -> str:
                     _interval(entry["change"]["sampled"]), _number(entry["largest_drop"]["greedy"] * 100, 1),
                 ]
             )  # fmt: skip
-    return _markdown(["run", "greedy", "change greedy", "change sampled", "largest drop"], rows)
+    return markdown(["run", "greedy", "change greedy", "change sampled", "largest drop"], rows)
 
 
 def _unfinished(unfinished: Sequence[dict[str, Any]]) -> str:
@@ -155,6 +155,7 @@ def _number(value: float | None, digits: int) -> str:
     return _DASH if value is None else f"{value:.{digits}f}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first column to the left, the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

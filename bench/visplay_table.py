@@ -17,10 +17,10 @@ from typing import Any
 
 from collect import build_table, read_run
 from machine import describe_machine
+from run_set import DEFAULT_VARIANTS, VISPLAY, PlannedRun, last_line, plan, read_attempts, work_through
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import pretty_json, read_json, write_atomic
 from table_text import render
-from visplay_runs import DEFAULT_VARIANTS, VARIANTS, PlannedRun, last_line, plan, read_attempts, work_through
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--variants",
         type=lambda text: text.split(","),
         default=list(DEFAULT_VARIANTS),
-        help=f"of {', '.join(VARIANTS)}",
+        help=f"of {', '.join(VISPLAY)}",
     )
     parser.add_argument(
         "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2], help="such as 0,1,2"

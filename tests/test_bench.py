@@ -21,14 +21,17 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import collect  # noqa: E402
 import diversity  # noqa: E402
+import games_table  # noqa: E402
 import gates  # noqa: E402
 import overhead  # noqa: E402
+import run_set  # noqa: E402
 import table_text  # noqa: E402
-import visplay_runs  # noqa: E402
 import visplay_table  # noqa: E402
 from selfsight.config import config_hash, load_config  # noqa: E402
 from selfsight.errors import SelfsightError  # noqa: E402
 from selfsight.evaluate.heldout import HeldOutQuestion, heldout_questions  # noqa: E402
+from speaking import build_speaking  # noqa: E402
+from tiny_models import build_qwen2_5_vl  # noqa: E402
 
 QUESTIONS = 40
 
@@ -188,12 +191,12 @@ def test_the_text_gives_every_figure_in_points_and_a_dash_for_what_is_unknown(tm
 
 
 def test_the_paper_variant_is_the_packaged_paper_recipe() -> None:
-    paper = load_config("visplay-starter", visplay_runs.VARIANTS["paper"])
+    paper = load_config("visplay-starter", run_set.VISPLAY["paper"])
     assert config_hash(paper) == config_hash(load_config("visplay-starter-paper"))
 
 
 def test_every_variant_is_another_run_of_the_same_budget() -> None:
-    configs = {name: load_config("visplay-starter", overrides) for name, overrides in visplay_runs.VARIANTS.items()}
+    configs = {name: load_config("visplay-starter", overrides) for name, overrides in run_set.VISPLAY.items()}
     assert len({config_hash(config) for config in configs.values()}) == len(configs)
     for config in configs.values():
         assert config.visplay.reasoner_steps == configs["robust"].visplay.reasoner_steps
@@ -202,8 +205,8 @@ def test_every_variant_is_another_run_of_the_same_budget() -> None:
     assert configs["labelled"].visplay.controls.questioner == "untrained"
 
 
-def planned(tmp_path: Path, variants: list[str], seeds: list[int]) -> list[visplay_runs.PlannedRun]:
-    return visplay_runs.plan(tmp_path, variants, seeds, recipe="visplay-smoke", threads=1, overrides=["seed=9"])
+def planned(tmp_path: Path, variants: list[str], seeds: list[int]) -> list[run_set.PlannedRun]:
+    return run_set.plan(tmp_path, variants, seeds, recipe="visplay-smoke", threads=1, overrides=["seed=9"])
 
 
 def test_a_planned_run_has_the_seed_threads_and_folder_of_its_cell(tmp_path: Path) -> None:
@@ -246,14 +249,14 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str,
     behaviour: dict[str, str] = {}
     calls = tmp_path / "calls"
 
-    def command(self: visplay_runs.PlannedRun) -> list[str]:
+    def command(self: run_set.PlannedRun) -> list[str]:
         verb = "resume" if self.state == "unfinished" else "evolve"
         config = tmp_path / f"{self.name}.yaml"
         config.write_text(to_yaml(self.config()))
         how = behaviour.get(self.name, "finish")
         return [sys.executable, "-c", STAND_IN, verb, str(self.folder), how, str(config), str(calls)]
 
-    monkeypatch.setattr(visplay_runs.PlannedRun, "command", command)
+    monkeypatch.setattr(run_set.PlannedRun, "command", command)
     return behaviour, calls
 
 
@@ -263,20 +266,20 @@ def test_finished_runs_are_left_alone_and_unfinished_ones_resumed(
     behaviour, calls = stand_in
     behaviour["random-seed0"] = "fail"
     runs = planned(tmp_path, ["robust", "random"], [0])
-    left = visplay_runs.work_through(runs, jobs=1, threads=1, say=lambda text: None)
+    left = run_set.work_through(runs, jobs=1, threads=1, say=lambda text: None)
     assert [run.name for run in left] == ["random-seed0"]
-    assert visplay_runs.last_line(runs[1].log) == "Error: it did not work"
+    assert run_set.last_line(runs[1].log) == "Error: it did not work"
     behaviour.clear()
-    assert visplay_runs.work_through(runs, jobs=1, threads=1, say=lambda text: None) == []
+    assert run_set.work_through(runs, jobs=1, threads=1, say=lambda text: None) == []
     started = [line.rsplit(" ", 1)[0] for line in calls.read_text().splitlines() if not line.startswith("end")]
     assert started == ["evolve robust-seed0", "evolve random-seed0", "resume random-seed0"]
-    assert [attempt["exit_code"] for attempt in visplay_runs.read_attempts(runs[1].record)] == [0, 0]
+    assert [attempt["exit_code"] for attempt in run_set.read_attempts(runs[1].record)] == [0, 0]
 
 
 def test_no_more_runs_than_jobs_are_under_way_at_once(tmp_path: Path, stand_in: tuple[dict[str, str], Path]) -> None:
     stand_in[0].update(dict.fromkeys(("robust-seed0", "random-seed0"), "beside"))  # each ends when both have begun
     runs = planned(tmp_path, ["robust", "random", "paper"], [0])
-    visplay_runs.work_through(runs, jobs=2, threads=1, say=lambda text: None)
+    run_set.work_through(runs, jobs=2, threads=1, say=lambda text: None)
     running = most = 0
     for line in sorted(stand_in[1].read_text().splitlines(), key=lambda line: float(line.split()[-1])):
         running += -1 if line.startswith("end") else 1
@@ -287,12 +290,12 @@ def test_no_more_runs_than_jobs_are_under_way_at_once(tmp_path: Path, stand_in: 
 def test_a_run_of_other_settings_is_refused_before_anything_starts(
     tmp_path: Path, stand_in: tuple[dict[str, str], Path]
 ) -> None:
-    visplay_runs.work_through(planned(tmp_path, ["robust"], [0]), jobs=1, threads=1, say=lambda text: None)
-    changed = visplay_runs.plan(
+    run_set.work_through(planned(tmp_path, ["robust"], [0]), jobs=1, threads=1, say=lambda text: None)
+    changed = run_set.plan(
         tmp_path, ["random", "robust"], [0], recipe="visplay-smoke", threads=1, overrides=["visplay.rounds=9"]
     )
     with pytest.raises(SelfsightError, match="robust-seed0: holds a run with other settings"):
-        visplay_runs.work_through(changed, jobs=1, threads=1, say=lambda text: None)
+        run_set.work_through(changed, jobs=1, threads=1, say=lambda text: None)
     assert not changed[0].folder.exists()
 
 
@@ -309,11 +312,11 @@ def test_a_request_to_stop_reaches_the_runs_under_way_and_starts_no_other(
 
     asking = threading.Thread(target=ask_to_stop)
     asking.start()
-    left = visplay_runs.work_through(runs, jobs=1, threads=1, say=lambda text: None)
+    left = run_set.work_through(runs, jobs=1, threads=1, say=lambda text: None)
     asking.join()
     assert [run.name for run in left] == ["robust-seed0", "random-seed0"]
     assert not runs[1].folder.exists()
-    assert visplay_runs.read_attempts(runs[0].record)[0]["exit_code"] == 143
+    assert run_set.read_attempts(runs[0].record)[0]["exit_code"] == 143
 
 
 def test_the_table_says_how_far_an_unfinished_run_got(tmp_path: Path) -> None:
@@ -332,6 +335,56 @@ def test_a_mistake_in_a_setting_ends_the_command_before_the_first_run(
     assert visplay_table.main(["--out", str(tmp_path / "out"), "visplay.round=3"]) == 2
     assert "did you mean 'visplay.rounds'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------ the table of games
+
+TINY_GAMES = (
+    "vision_zero.games_per_step=2", "vision_zero.iterations=2", "vision_zero.eval_steps=1", "vision_zero.eval_games=5",
+    "vision_zero.max_clue_length=8", "vision_zero.max_vote_length=6", "evaluation.questions=9",
+    "evaluation.num_samples=2",
+)  # fmt: skip
+
+
+def test_a_table_of_games_trains_meets_the_base_and_is_made_again_from_what_is_there(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build_speaking(tmp_path_factory.mktemp("models") / "player", build_qwen2_5_vl, games=True)
+    options = ["--out", str(tmp_path), "--variants", "iterative,decision-only", "--seeds", "1", "--games", "5"]
+    again = [*options, "--recipe", "vision-zero-smoke", f"model={model}", *TINY_GAMES]
+    assert games_table.main(again) == 0
+    first = capsys.readouterr().out
+    rows = json.loads((tmp_path / "games.json").read_text())["variants"]
+    assert set(rows) == {"iterative", "decision-only"}
+    for name, row in rows.items():
+        summary = json.loads((tmp_path / "runs" / f"{name}-seed1" / "summary.json").read_text())
+        measured = [summary["base_decisions"], *(entry["decisions"] for entry in summary["rounds"])]
+        assert row["votes"]["greedy"] == pytest.approx([decisions["accuracy"] for decisions in measured])
+        change = row["votes_change"]["greedy"]
+        assert change["mean"] == change["min"] == change["max"] == pytest.approx(measured[-1]["change"]["accuracy"])
+        assert row["answers_change"]["sampled"]["mean"] == pytest.approx(summary["delta"]["sampled"])
+        met = json.loads((tmp_path / "arena" / f"{name}-seed1" / "result.json").read_text())
+        assert met["seed"] == 1
+        assert met["a"].endswith("rounds/2/model") and met["b"] == str(model)
+        assert met["rules"]["clue_rounds"] == 1  # as trained, not as the command's own default
+        assert row["arena"]["a_citizens"]["n"] == 5
+        assert row["arena"]["a_citizens"]["rate"] == met["arena"]["a_citizens"]["rate"]
+    assert set(rows["decision-only"]["reference_minus_this"]) == {"seeds", "greedy", "sampled", "majority"}
+    assert "| iterative | 1 | " in first and "| iterative − decision-only | " in first
+    # Nothing is played twice, and a run that is missing is named.
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("arena/*/result.json")}
+    assert games_table.main([*again, "--collect-only"]) == 0
+    assert capsys.readouterr().out == first
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    (tmp_path / "runs" / "iterative-seed1" / "summary.json").unlink()
+    assert games_table.main([*again, "--collect-only"]) == 1
+    assert "`iterative-seed1` has no summary" in capsys.readouterr().out
+
+
+def test_wins_of_several_arenas_are_counted_together() -> None:
+    found = games_table._rate([{"wins": 9, "n": 10, "rate": 0.9}, {"wins": 60, "n": 100, "rate": 0.6}])
+    assert found["rate"] == 69 / 110 and (found["min"], found["max"]) == (0.6, 0.9)
+    assert found["ci95"][0] == pytest.approx(0.5343, abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------------- single figures
@@ -427,6 +480,40 @@ def test_a_learner_that_computes_something_else_is_not_timed() -> None:
     assert len(figures["seconds"]["tries"]) == 3 and figures["times_faster_than"]["padded"] > 0
     with pytest.raises(SelfsightError, match="'tries': 0"):
         learner.measure(policy, {**right, "tries": lambda: update(3.1)}, repeats=3, warmup=1)
+
+
+def test_a_sampler_that_draws_something_else_is_not_timed() -> None:
+    import sampler
+
+    right, wrong = np.zeros((1, 1, 3)), np.ones((1, 1, 3))
+    policy: Any = SimpleNamespace(vlm=SimpleNamespace(backend=""))
+    with pytest.raises(SelfsightError, match="greedy tokens of generate are not"):
+        sampler.check(policy, [], {"shared": lambda greedy: right, "generate": lambda greedy: wrong}, 3)
+    with pytest.raises(SelfsightError, match="greedy tokens of all are not"):
+        sampler.check(policy, [], {"shared": lambda greedy: right}, 4)
+    rollout = SimpleNamespace(token_ids=np.zeros(3), logprobs=np.zeros(3))
+    for apart, refused in ((1e-5, False), (1e-3, True)):
+        policy.sample = lambda requests, sampling: {"0": [rollout]}
+        policy.logprobs = lambda pairs, apart=apart: [rollout.logprobs + apart]
+        if refused:
+            with pytest.raises(SelfsightError, match="not the learner's"):
+                sampler.check(policy, [None], {"shared": lambda greedy: right}, 3)
+        else:
+            checked = sampler.check(policy, [None], {"shared": lambda greedy: right}, 3)
+            assert checked["sampler_minus_learner"] == pytest.approx(1e-5)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read as Linux tells it")
+def test_the_most_memory_that_an_update_takes_is_seen_after_it_is_given_back() -> None:
+    import learner
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = learner.resident()
+    taken = np.ones(2**25)  # 256 MiB, all of it written
+    del taken
+    assert 200 * 2**20 < learner.peak_resident() - before < 400 * 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    assert learner.peak_resident() - before < 100 * 2**20
 
 
 # ------------------------------------------------------------------------------------------------- the card

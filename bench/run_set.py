@@ -1,4 +1,4 @@
-"""The runs behind the VisPlay table: which variants there are, and how a set of runs is worked through.
+"""The runs behind a table: which variants of a method there are, and how a set of runs is worked through.
 
 A variant is the recipe with a few overrides, so that every run of a table shares model, images, budget and held-out
 set, and differs in one thing. Each run is `selfsight evolve` in a process of its own with a fixed number of threads.
@@ -24,7 +24,7 @@ from selfsight.errors import SelfsightError
 # The labelled control learns from true answers. Its questions come from the untrained questioner and pass the same
 # gates. `labelled-trained` lets the questioner adapt as in `robust`; `labelled-open` has no gate on agreement, since a
 # labelled run need not leave out what the vote is unsure of: it may be the higher ceiling.
-VARIANTS: Mapping[str, tuple[str, ...]] = {
+VISPLAY: Mapping[str, tuple[str, ...]] = {
     "robust": (),
     "paper": ("grpo.beta_anchor=0.0", "visplay.gates={preset: paper}"),
     "random": ("visplay.controls.reward=random",),
@@ -38,6 +38,13 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "visplay.controls.questioner=untrained",
         "visplay.gates={preset: paper, band: null}",
     ),
+}
+# Both stages in turn against either alone, and what role advantage estimation is for.
+VISION_ZERO: Mapping[str, tuple[str, ...]] = {
+    "iterative": (),
+    "clue-only": ("vision_zero.switching.mode=clue_only",),
+    "decision-only": ("vision_zero.switching.mode=decision_only",),
+    "no-baselines": ("vision_zero.rewards.baseline=off",),
 }
 DEFAULT_VARIANTS = ("robust", "paper", "random", "permuted", "shuffled", "untrained", "labelled")
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as in the Makefile
@@ -109,11 +116,12 @@ def plan(
     recipe: str,
     threads: int,
     overrides: Sequence[str] = (),
+    known: Mapping[str, tuple[str, ...]] = VISPLAY,
 ) -> list[PlannedRun]:
-    """All runs of a table, seed by seed, so that an interrupted set holds whole seeds first."""
+    """All runs of a table, of variants that are `known`; seed by seed, so that an interrupted set holds whole seeds."""
     for variant in variants:
-        if variant not in VARIANTS:
-            raise SelfsightError(f"there is no variant {variant!r}", hint=f"choose from: {', '.join(VARIANTS)}")
+        if variant not in known:
+            raise SelfsightError(f"there is no variant {variant!r}", hint=f"choose from: {', '.join(known)}")
     runs = []
     for seed in seeds:
         for variant in variants:
@@ -121,7 +129,7 @@ def plan(
             runs.append(
                 PlannedRun(
                     variant, seed, recipe,
-                    (*overrides, *VARIANTS[variant], *fixed, f"run_name={variant}-seed{seed}"), out,
+                    (*overrides, *known[variant], *fixed, f"run_name={variant}-seed{seed}"), out,
                 )
             )  # fmt: skip
     return runs
