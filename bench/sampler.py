@@ -20,15 +20,15 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from learner import SAMPLES, build_model, load_policy, make_prompt
+from learner import SAMPLES, build_model, load_policy, make_prompt, timed_in_turn
 from machine import describe_machine
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
@@ -116,13 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "generate": generate(policy, prompts, options.completion),
     }
     checked = check(policy, prompts, systems, options.completion)
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for turn in range(options.warmup + options.repeats):
-        for name, draw in systems.items():
-            started = time.perf_counter()
-            draw(False)
-            if turn >= options.warmup:
-                seconds[name].append(time.perf_counter() - started)
+    draws = {name: partial(draw, False) for name, draw in systems.items()}
+    seconds = timed_in_turn(draws, options.repeats, options.warmup)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     tokens = options.prompts * SAMPLES * options.completion
     print(json.dumps({

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
@@ -53,6 +53,13 @@ class Stage:
     def checkpoint_step(self, step: int) -> int:
         """A number that grows over the whole run: stages of up to 10^6 steps."""
         return self.index * 1_000_000 + step
+
+
+class Measuring(Protocol):
+    """What measures a method's rounds."""
+
+    def measure(self, round: int) -> tuple[dict[str, Any], list[Path]]:
+        """The round's entry for the summary and the files written (round 0 is the base model)."""
 
 
 # What a method opens for a configuration (images and models) becomes its loop once there is a directory.
@@ -183,6 +190,13 @@ class Loop(ABC):
             line |= learn_from(policy, groups, self.config.grpo.num_iterations)
         self.log(line)
         self.progress.step(line)
+
+    def measured(self, stage: Stage, measurer: Measuring) -> list[Path]:
+        """Measures a round and returns the files written."""
+        self.progress.phase(f"round {stage.round}: measurement", None)
+        entry, outputs = measurer.measure(stage.round)
+        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
+        return outputs
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.evaluate.games import (
+    balanced,
     compare,
     decide,
     draw_clues,
@@ -73,8 +74,10 @@ class Measurer:
             games = draw_clues(player, self._deal(), on_step=self.pause)
             write_games(base / CLUES, games)
             written.append(base / CLUES)
+        else:
+            games = read_games(base / CLUES)
         self.pause()
-        found = decide(player, read_games(base / CLUES), samples=own.votes, on_step=self.pause)
+        found = decide(player, games, samples=own.votes, on_step=self.pause)
         write_decisions(written[0], found)
         seed = self.config.evaluation.seed
         change = None if round == 0 else compare(read_decisions(base / "decisions.jsonl"), found, seed=seed)
@@ -90,8 +93,7 @@ class Measurer:
             size=picture_size(config, self.table.questions),
             degradation=config.vision_zero.degradation,
         )
-        count = -(-config.vision_zero.eval_games // settings.players) * settings.players
-        return heldout_games(count, settings, images, seed=seed)
+        return heldout_games(balanced(config.vision_zero.eval_games, settings), settings, images, seed=seed)
 
 
 def games_summary(records: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -108,11 +108,8 @@ class Run(Loop):
     # ---- stages ----------------------------------------------------------------------------------------
 
     def _evaluation(self, stage: Stage) -> list[Path]:
-        self.progress.phase(f"round {stage.round}: measurement", None)
         measurer = Measurer(self.config, self.table, self.directory, pause=lambda: self.stop_here(stage, 0))
-        entry, outputs = measurer.measure(stage.round)
-        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
-        return outputs
+        return self.measured(stage, measurer)
 
     def _games(self, stage: Stage, first: int) -> list[Path]:
         steps, folder = self.config.vision_zero.eval_steps, self.directory.round(stage.round)

@@ -131,11 +131,8 @@ class Run(Loop):
     # ---- stages ----------------------------------------------------------------------------------------
 
     def _evaluation(self, stage: Stage, step: int) -> list[Path]:
-        self.progress.phase(f"round {stage.round}: measurement", None)
         measurer = Measurer(self.config, self.roles, self.directory, pause=lambda: self.stop_here(stage, 0))
-        entry, outputs = measurer.measure(stage.round)
-        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
-        return outputs
+        return self.measured(stage, measurer)
 
     def _questioner(self, stage: Stage, first: int) -> list[Path]:
         config, roles = self.config, self.roles
