@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from selfsight.policy import blocks
-from selfsight.policy.blocks import DenseMask, Fused, Products, TrieAttention, kernel_for
+from selfsight.policy.blocks import DenseMask, Fused, Products, TrieAttention, blocks_of, kernel_for
 from selfsight.policy.trie import Path, Row, pack_rows
 
 from .test_trie import forests, path
@@ -143,3 +143,58 @@ def test_a_fused_kernel_that_computes_something_else_is_not_used(
     finally:
         kernel_for.cache_clear()
     assert isinstance(kernel_for("cuda"), Products)
+
+
+def test_the_fused_kernel_is_chosen_under_autocast_too() -> None:
+    kernel_for.cache_clear()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert isinstance(kernel_for("cpu"), Fused)
+    finally:
+        kernel_for.cache_clear()
+
+
+def test_spans_of_nearly_one_length_are_one_call(row: Row) -> None:
+    calls = []
+
+    class Counted(Fused):
+        def forward(self, q, k, v, causal, scale):  # type: ignore[no-untyped-def]
+            calls.append((len(q), q.shape[2], k.shape[2], causal))
+            return super().forward(q, k, v, causal, scale)
+
+    results(with_kernel(row, Counted()), row)
+    lengths = row.stops - row.starts
+    inner = row.ends > row.stops
+    assert sum(n for n, _, _, causal in calls if causal) == len(lengths)
+    assert sum(n for n, _, _, causal in calls if not causal) == inner.sum()
+    assert len(calls) < len(set(lengths.tolist())) + inner.sum()
+    # Filled up by at most a quarter, and never a key that is nobody's.
+    assert sum(n * size for n, size, _, causal in calls if causal) <= 1.25 * lengths.sum()
+    assert {keys for _, _, keys, causal in calls if not causal} == set(lengths[inner].tolist())
+
+
+def test_gradients_of_spans_that_were_filled_up_are_those_of_each_alone() -> None:
+    """Spans of 9 and 10 tokens under roots of 3: one block each, the shorter filled up."""
+    starts, stops, ends, parents = [], [], [], []
+    place = 0
+    for sizes in ((9, 10), (10, 9), (9,)):
+        root = len(starts)
+        starts.append(place)
+        place += 3
+        stops.append(place)
+        parents.append(-1)
+        ends.append(place + sum(sizes))
+        for size in sizes:
+            starts.append(place)
+            place += size
+            stops.append(place)
+            ends.append(place)
+            parents.append(root)
+    row = Row(
+        ids=np.zeros(place, int), planes=np.zeros((3, place), int), starts=np.array(starts), stops=np.array(stops),
+        ends=np.array(ends), parents=np.array(parents), images=(), members=(), picked=np.arange(place),
+    )  # fmt: skip
+    shapes = [(*block.queries.shape, block.real is None) for block in blocks_of(row, CPU)]
+    assert shapes == [(3, 3, True), (5, 10, False), (1, 9, True), (2, 19, True)]
+    for kernel in (Fused(), Products()):
+        assert worst(results(with_kernel(row, kernel), row), results(DenseMask(row, CPU), row)) < 1e-5
