@@ -85,7 +85,8 @@ class Prefill:
         self.values: dict[int, Tensor] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        self.keys[layer], self.values[layer] = k, v
+        # In one type: under autocast rotated keys are float32 and values are not.
+        self.keys[layer], self.values[layer] = k.to(v.dtype), v
         return _causal(q, k, v, scale).transpose(1, 2)
 
 
@@ -164,7 +165,7 @@ class Decode:
         B = len(prefix_k)
         G = self._grid_samples
 
-        q = q.reshape(R, K, rep, D)
+        q = q.to(prefix_v.dtype).reshape(R, K, rep, D)
         grid = (q if self._uniform else q[self._row]).view(B, G, K, rep, D).transpose(1, 2)
         # Two softmaxes over disjoint keys, joined by their sums as in blocks.py: the prompt's keys are neither copied
         # nor laid beside the sample's own.
