@@ -76,6 +76,11 @@ class GrpoSettings(Settings):
         default=1.0, gt=0.0, description="sampling temperature; log-probs are taken at the same one"
     )
     num_iterations: Count = Field(default=1, description="optimiser steps on each batch of samples")
+    importance_cap: float = Field(
+        default=2.0,
+        ge=1.0,
+        description="where the weight of a token is cut that the learner finds likelier than the sampler did",
+    )
 
 
 GATE_PRESETS: dict[str, dict[str, Any]] = {

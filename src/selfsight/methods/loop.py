@@ -27,6 +27,7 @@ from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
 
 FINISHED = 999_999
+MISMATCH_ALARM = 0.015  # KL(sampler || learner), nats a token
 
 
 class Stopped(SelfsightError):
@@ -114,6 +115,7 @@ class Loop(ABC):
         self.directory, self.progress, self.timings = directory, progress, timings
         self.trainable = {role: policy for role, policy in policies.items() if policy.trainable}
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
+        self._mismatch_said = ""  # the stage that the user was last warned in
 
     # ---- what a method is ------------------------------------------------------------------------------
 
@@ -187,9 +189,22 @@ class Loop(ABC):
         """Learns from a batch, publishes, logs. A batch without groups is only logged."""
         line: dict[str, object] = {"stage": stage.name, "step": step, **measured}
         if groups:
-            line |= learn_from(policy, groups, self.config.grpo.num_iterations)
+            learned = learn_from(policy, groups, self.config.grpo.num_iterations)
+            line |= learned
+            self._watch_mismatch(stage, step, learned)
         self.log(line)
         self.progress.step(line)
+
+    def _watch_mismatch(self, stage: Stage, step: int, learned: Mapping[str, Any]) -> None:
+        """Says once per stage that the sampler draws from something else than what is trained."""
+        if learned["mismatch_kl"] > MISMATCH_ALARM and stage.name != self._mismatch_said:
+            self._mismatch_said = stage.name
+            self.progress.note(
+                f"{stage.name}, step {step}: sampler and learner disagree about the same weights: KL "
+                f"{learned['mismatch_kl']:.3f}, above {MISMATCH_ALARM}. Importance weights above "
+                f"{self.config.grpo.importance_cap:g} are cut ({learned['importance_capped']:.1%} of the tokens). "
+                "dtype=float32 brings the two closest."
+            )
 
     def measured(self, stage: Stage, measurer: Measuring) -> list[Path]:
         """Measures a round and returns the files written."""
@@ -286,8 +301,7 @@ class Loop(ABC):
 
 def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
     """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    learned = policy.learn(groups)
-    mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
+    first = learned = policy.learn(groups)
     stepped = policy.step()
     for _ in range(1, iterations):
         learned = policy.learn(groups)
@@ -300,7 +314,8 @@ def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict
         "entropy": learned.entropy,
         "clip_fraction": learned.clip_fraction,
         "ratio_max": learned.ratio_max,
-        "mismatch_kl": mismatch_kl,
+        "mismatch_kl": first.mismatch_kl,  # later passes have moved away on purpose
+        "importance_capped": first.importance_capped,
         "zero_variance_groups": learned.zero_variance_groups,
         "groups": learned.groups,
         "grad_norm": stepped.grad_norm,

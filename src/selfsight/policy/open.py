@@ -69,7 +69,13 @@ def open_policy(
         max_grad_norm=config.optim.max_grad_norm,
         warmup_steps=config.optim.warmup_steps,
         token_budget=config.optim.max_tokens_per_microbatch,
-        loss=LossOptions(config.grpo.epsilon, config.grpo.epsilon_high, config.grpo.beta, config.grpo.beta_anchor),
+        loss=LossOptions(
+            config.grpo.epsilon,
+            config.grpo.epsilon_high,
+            config.grpo.beta,
+            config.grpo.beta_anchor,
+            config.grpo.importance_cap,
+        ),
     )
     return Policy.load(
         name,
