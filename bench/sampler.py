@@ -12,7 +12,8 @@ those that the learner gives them, to 1e-4; otherwise the command fails.
 
     shared     this package as it is used: a prompt is computed once for all its samples
     padded     this package's fallback
-    generate   GenerationMixin.generate with `num_return_sequences`, its cache and its defaults
+    generate   GenerationMixin.generate with `num_return_sequences`, its cache and its defaults, on the same weights
+               as transformers loads them
 """
 
 import argparse
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModelForImageTextToText
 
 from learner import SAMPLES, build_model, load_policy, make_prompt, timed_in_turn
 from machine import describe_machine
@@ -48,8 +50,8 @@ def ours(policy: Policy, prompts: Sequence[Prompt], backend: str, length: int) -
     return draw
 
 
-def generate(policy: Policy, prompts: Sequence[Prompt], length: int) -> Draw:
-    """The peer: the same model and prompts in one batch, without padding, since all are of one length."""
+def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int) -> Draw:
+    """The peer: the same prompts in one batch, without padding, since all are of one length."""
     vlm = policy.vlm
     encoded = [vlm.encoder.encode(prompt) for prompt in prompts]
     ids = torch.from_numpy(np.stack([one.input_ids for one in encoded]))
@@ -67,7 +69,7 @@ def generate(policy: Policy, prompts: Sequence[Prompt], length: int) -> Draw:
     def draw(greedy: bool) -> np.ndarray:
         count = 1 if greedy else SAMPLES
         way: dict[str, Any] = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "temperature": 1.0}
-        out = vlm.model.generate(
+        out = model.generate(
             **inputs, **way, num_return_sequences=count, max_new_tokens=length, min_new_tokens=length,
             suppress_tokens=banned, pad_token_id=vlm.pad_id,
         )  # fmt: skip
@@ -105,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as place:
-        policy = load_policy(build_model(Path(place) / "model"))
+        folder = build_model(Path(place) / "model")
+        policy = load_policy(folder)
+        plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     vlm = policy.vlm
     vlm.banned[list(vlm.encoder.placeholder_ids)] = True
     vlm.banned[list(vlm.eos_ids)] = True
@@ -113,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     systems = {
         "shared": ours(policy, prompts, "shared", options.completion),
         "padded": ours(policy, prompts, "padded", options.completion),
-        "generate": generate(policy, prompts, options.completion),
+        "generate": generate(policy, plain, prompts, options.completion),
     }
     checked = check(policy, prompts, systems, options.completion)
     draws = {name: partial(draw, False) for name, draw in systems.items()}

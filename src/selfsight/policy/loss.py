@@ -74,7 +74,7 @@ def group_advantages(rewards_G: Tensor) -> tuple[Tensor, bool]:
 def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     """Per-token estimate of KL(pi || reference) from tokens that pi sampled."""
     difference = (reference - logprobs).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
-    return difference.exp() - difference - 1
+    return torch.expm1(difference) - difference
 
 
 def grpo_token_loss(
