@@ -25,9 +25,8 @@ def model_folder(model: str, revision: str | None = None) -> Path:
     return starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
 
 
-def pack_name(config: EvolveConfig) -> str:
-    """The prompt pack: as configured, or with `auto` the one that the model says it was taught, else `full`."""
-    chosen = config.vision_zero.prompt_pack if config.method == "vision-zero" else config.visplay.prompt_pack
+def pack_name(config: EvolveConfig, chosen: str) -> str:
+    """The `chosen` prompt pack, or for `auto` the one that the model says it was taught, else `full`."""
     return taught_pack(model_folder(config.model, config.revision)) if chosen == "auto" else chosen
 
 
