@@ -119,11 +119,7 @@ def variant_figures(runs: Sequence[FinishedRun], *, seed: int) -> dict[str, Any]
     change = {}
     for measure in MEASURES:
         changes = [entry["change"][measure]["mean"] for entry in per_seed]
-        pooled = mean_interval(gains(runs, measure, runs[0].rounds), seed=seed)
-        change[measure] = {
-            "mean": float(np.mean(changes)), "min": min(changes), "max": max(changes),
-            "pooled_ci95": [pooled.low, pooled.high],
-        }  # fmt: skip
+        change[measure] = pooled_change(runs, measure, changes, seed=seed)
     return {
         "seeds": [run.seed for run in runs],
         "accuracy": {m: np.mean([run.answers[m].mean(axis=1) for run in runs], axis=0).tolist() for m in MEASURES},
@@ -184,6 +180,15 @@ def gains(runs: Sequence[FinishedRun], measure: str, round: int) -> np.ndarray:
     """(questions,) change from the base to a round, averaged over the runs' seeds."""
     mean: np.ndarray = np.mean([run.answers[measure][round] - run.answers[measure][0] for run in runs], axis=0)
     return mean
+
+
+def pooled_change(runs: Sequence[FinishedRun], measure: str, per_seed: Sequence[float], *, seed: int) -> dict[str, Any]:
+    """Mean and range of the seeds' changes, base to last round, with the interval over questions."""
+    pooled = mean_interval(gains(runs, measure, runs[0].rounds), seed=seed)
+    return {
+        "mean": float(np.mean(per_seed)), "min": min(per_seed), "max": max(per_seed),
+        "pooled_ci95": [pooled.low, pooled.high],
+    }  # fmt: skip
 
 
 def advantage(ours: Sequence[FinishedRun], theirs: Sequence[FinishedRun], *, seed: int) -> dict[str, Any]:

@@ -13,7 +13,6 @@ the range over seeds stands beside them. The arena of every seed has games of it
 with Wilson's interval.
 """
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from collect import FinishedRun, advantage, gains, read_run
+from collect import FinishedRun, advantage, pooled_change, read_run
 from machine import describe_machine
-from run_set import VISION_ZERO, PlannedRun, environment, last_line, plan, work_through
+from run_set import VISION_ZERO, PlannedRun, carry_out, environment, last_line, refused, table_parser
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.games import read_decisions
-from selfsight.evaluate.statistics import mean_interval, wilson_interval
+from selfsight.evaluate.statistics import wilson_interval
 from selfsight.run.atomic import pretty_json, read_json, write_atomic
-from table_text import markdown, percent, points
+from table_text import change_text, gap_text, markdown, percent
 
 REFERENCE = "iterative"
 
@@ -101,8 +100,7 @@ def figures(votes: list[FinishedRun], answers: list[FinishedRun], met: list[dict
 
 def _change(runs: Sequence[FinishedRun], measure: str) -> dict[str, Any]:
     per_seed = [float((run.answers[measure][-1] - run.answers[measure][0]).mean()) for run in runs]
-    pooled = mean_interval(gains(runs, measure, runs[0].rounds), seed=0)
-    return {"mean": pooled.mean, "pooled_ci95": [pooled.low, pooled.high], "min": min(per_seed), "max": max(per_seed)}
+    return pooled_change(runs, measure, per_seed, seed=0)
 
 
 def _rate(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -140,8 +138,8 @@ def render(table: dict[str, Any]) -> str:
         arena = row["arena"]
         rows.append([
             name, str(len(row["seeds"])), " → ".join(percent(value) for value in row["votes"]["greedy"]),
-            _points(row["votes_change"]["greedy"]), _points(row["votes_change"]["sampled"]),
-            _share(arena["a_citizens"]), _share(arena["a_spy"]), _points(row["answers_change"]["greedy"]),
+            change_text(row["votes_change"]["greedy"]), change_text(row["votes_change"]["sampled"]),
+            _share(arena["a_citizens"]), _share(arena["a_spy"]), change_text(row["answers_change"]["greedy"]),
             f"{row['minutes']:.1f}",
         ])  # fmt: skip
     header = [
@@ -154,7 +152,7 @@ def render(table: dict[str, Any]) -> str:
         markdown(header, rows),
     ]
     gaps = [
-        [f"{REFERENCE} − {name}", *(_gap(row["reference_minus_this"][m]) for m in ("greedy", "sampled"))]
+        [f"{REFERENCE} − {name}", *(gap_text(row["reference_minus_this"][m]) for m in ("greedy", "sampled"))]
         for name, row in table["variants"].items()
         if "reference_minus_this" in row
     ]
@@ -164,15 +162,6 @@ def render(table: dict[str, Any]) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _points(change: dict[str, Any]) -> str:
-    return f"{_gap(change)}, {points(change['min'])} to {points(change['max'])}"
-
-
-def _gap(gap: dict[str, Any]) -> str:
-    low, high = gap["pooled_ci95"]
-    return f"{points(gap['mean'])} [{points(low)}, {points(high)}]"
-
-
 def _share(rate: dict[str, Any]) -> str:
     low, high = rate["ci95"]
     spread = f"{percent(rate['min'])} to {percent(rate['max'])}"
@@ -180,34 +169,14 @@ def _share(rate: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of every run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, logs, arenas and the table")
-    parser.add_argument(
-        "--variants", type=lambda t: t.split(","), default=list(VISION_ZERO), help=", ".join(VISION_ZERO)
-    )
-    parser.add_argument("--seeds", type=lambda t: [int(part) for part in t.split(",")], default=[0, 1, 2])
-    parser.add_argument("--recipe", default="vision-zero-starter", help="what the variants are variants of")
+    parser = table_parser(__doc__, VISION_ZERO, tuple(VISION_ZERO), recipe="vision-zero-starter")
     parser.add_argument("--games", type=int, default=100, help="games of an arena in each direction")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run; a part of the result")
-    parser.add_argument("--collect-only", action="store_true", help="train nothing, only make the table")
     options = parser.parse_intermixed_args(arguments)
     try:
-        runs = plan(
-            options.out.absolute(), options.variants, options.seeds, recipe=options.recipe, threads=options.threads,
-            overrides=options.overrides, known=VISION_ZERO,
-        )  # fmt: skip
-        for run in runs:
-            run.config()
-        if not options.collect_only:
-            work_through(runs, jobs=options.jobs, threads=options.threads, say=lambda t: print(t, file=sys.stderr))
+        runs = carry_out(options, VISION_ZERO)
         table = build(runs, options.games, options.threads)
     except SelfsightError as error:
-        print(f"Error: {error.message}" + (f"\n  -> {error.hint}" if error.hint else ""), file=sys.stderr)
-        return 2
+        return refused(error)
     write_atomic(options.out / "games.json", pretty_json(table))
     text = render(table)
     write_atomic(options.out / "games.md", text.encode())

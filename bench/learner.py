@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -193,22 +193,34 @@ def difference(one: tuple[float, dict[str, torch.Tensor]], other: tuple[float, d
     return max(float(apart / norm), abs(one[0] - other[0]))
 
 
+def timed_in_turn(
+    systems: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warmup: int,
+    *,
+    after: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds of each repeat, all systems in turn, so that a busy moment hits all alike; `after` is not timed."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for turn in range(warmup + repeats):
+        for name, system in systems.items():
+            started = time.perf_counter()
+            system()
+            if turn >= warmup:
+                seconds[name].append(time.perf_counter() - started)
+            after()
+    return seconds
+
+
 def measure(policy: Policy, updates: dict[str, Update], repeats: int, warmup: int) -> dict[str, Any]:
-    """Checks that all compute the same, then times them in turn, so that a busy moment hits all alike."""
+    """Checks that all compute the same, then times them."""
     reference = outcome(policy, updates["padded"])
     others = {name: update for name, update in updates.items() if name != "padded"}
     apart = {name: difference(outcome(policy, update), reference) for name, update in others.items()}
     wrong = {name: value for name, value in apart.items() if not value < 1e-4}
     if wrong:
         raise SelfsightError(f"these do not compute what the padded batch computes: {wrong}")
-    seconds: dict[str, list[float]] = {name: [] for name in updates}
-    for turn in range(warmup + repeats):
-        for name, update in updates.items():
-            started = time.perf_counter()
-            update()
-            if turn >= warmup:
-                seconds[name].append(time.perf_counter() - started)
-            policy.learner.optimiser.zero_grad()
+    seconds = timed_in_turn(updates, repeats, warmup, after=policy.learner.optimiser.zero_grad)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "median_seconds": medians,

@@ -6,6 +6,7 @@ Working through a set can be interrupted and repeated: a run with a summary is l
 a folder whose settings are not those asked for is refused, because its figures would not belong to the table.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -133,6 +134,47 @@ def plan(
                 )
             )  # fmt: skip
     return runs
+
+
+def table_parser(
+    about: str | None, known: Mapping[str, tuple[str, ...]], default: Sequence[str], *, recipe: str
+) -> argparse.ArgumentParser:
+    """The options that every table has: which runs there are, and how they are worked through."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of every run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, logs and the table")
+    parser.add_argument(
+        "--variants", type=lambda text: text.split(","), default=list(default), help=f"of {', '.join(known)}"
+    )
+    parser.add_argument(
+        "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2], help="such as 0,1,2"
+    )
+    parser.add_argument("--recipe", default=recipe, help="what the variants are variants of")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run; a part of the result")
+    parser.add_argument("--collect-only", action="store_true", help="train nothing, only make the table")
+    return parser
+
+
+def carry_out(options: argparse.Namespace, known: Mapping[str, tuple[str, ...]]) -> list[PlannedRun]:
+    """The runs that the options of `table_parser` ask for, worked through unless the table alone is wanted."""
+    runs = plan(
+        options.out.absolute(), options.variants, options.seeds, recipe=options.recipe, threads=options.threads,
+        overrides=options.overrides, known=known,
+    )  # fmt: skip
+    for run in runs:
+        run.config()  # a mistake in a setting is found before the first hour of computing
+    if not options.collect_only:
+        work_through(runs, jobs=options.jobs, threads=options.threads, say=lambda text: print(text, file=sys.stderr))
+    return runs
+
+
+def refused(error: SelfsightError) -> int:
+    """Tells what a table could not be made of; the exit code."""
+    print(f"Error: {error.message}" + (f"\n  -> {error.hint}" if error.hint else ""), file=sys.stderr)
+    return 2
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -12,7 +12,8 @@ those that the learner gives them, to 1e-4; otherwise the command fails.
 
     shared     this package as it is used: a prompt is computed once for all its samples
     padded     this package's fallback
-    generate   GenerationMixin.generate with `num_return_sequences`, its cache and its defaults
+    generate   GenerationMixin.generate with `num_return_sequences`, its cache and its defaults, on the same weights
+               as transformers loads them
 """
 
 import argparse
@@ -20,15 +21,16 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModelForImageTextToText
 
-from learner import SAMPLES, build_model, load_policy, make_prompt
+from learner import SAMPLES, build_model, load_policy, make_prompt, timed_in_turn
 from machine import describe_machine
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
@@ -48,8 +50,8 @@ def ours(policy: Policy, prompts: Sequence[Prompt], backend: str, length: int) -
     return draw
 
 
-def generate(policy: Policy, prompts: Sequence[Prompt], length: int) -> Draw:
-    """The peer: the same model and prompts in one batch, without padding, since all are of one length."""
+def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int) -> Draw:
+    """The peer: the same prompts in one batch, without padding, since all are of one length."""
     vlm = policy.vlm
     encoded = [vlm.encoder.encode(prompt) for prompt in prompts]
     ids = torch.from_numpy(np.stack([one.input_ids for one in encoded]))
@@ -67,7 +69,7 @@ def generate(policy: Policy, prompts: Sequence[Prompt], length: int) -> Draw:
     def draw(greedy: bool) -> np.ndarray:
         count = 1 if greedy else SAMPLES
         way: dict[str, Any] = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "temperature": 1.0}
-        out = vlm.model.generate(
+        out = model.generate(
             **inputs, **way, num_return_sequences=count, max_new_tokens=length, min_new_tokens=length,
             suppress_tokens=banned, pad_token_id=vlm.pad_id,
         )  # fmt: skip
@@ -105,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as place:
-        policy = load_policy(build_model(Path(place) / "model"))
+        folder = build_model(Path(place) / "model")
+        policy = load_policy(folder)
+        plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     vlm = policy.vlm
     vlm.banned[list(vlm.encoder.placeholder_ids)] = True
     vlm.banned[list(vlm.eos_ids)] = True
@@ -113,16 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     systems = {
         "shared": ours(policy, prompts, "shared", options.completion),
         "padded": ours(policy, prompts, "padded", options.completion),
-        "generate": generate(policy, prompts, options.completion),
+        "generate": generate(policy, plain, prompts, options.completion),
     }
     checked = check(policy, prompts, systems, options.completion)
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for turn in range(options.warmup + options.repeats):
-        for name, draw in systems.items():
-            started = time.perf_counter()
-            draw(False)
-            if turn >= options.warmup:
-                seconds[name].append(time.perf_counter() - started)
+    draws = {name: partial(draw, False) for name, draw in systems.items()}
+    seconds = timed_in_turn(draws, options.repeats, options.warmup)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     tokens = options.prompts * SAMPLES * options.completion
     print(json.dumps({

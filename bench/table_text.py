@@ -48,7 +48,7 @@ def _results(table: dict[str, Any]) -> str:
             [
                 name, str(len(figures["seeds"])),
                 *(f"{percent(g)} / {percent(s)}" for g, s in zip(greedy, sampled, strict=True)),
-                _change(figures["change"]["greedy"]), _change(figures["change"]["sampled"]),
+                change_text(figures["change"]["greedy"]), change_text(figures["change"]["sampled"]),
                 _fraction(figures["of_labelled"]), " → ".join(map(percent, figures["format_failures"])),
                 f"{figures['minutes']:.1f}",
             ]
@@ -78,7 +78,12 @@ def _comparisons(table: dict[str, Any]) -> str:
         found = figures.get("reference_minus_this")
         if found and "greedy" in found:
             rows.append(
-                [f"{reference} − {name}", str(len(found["seeds"])), _gap(found["greedy"]), _gap(found["sampled"])]
+                [
+                    f"{reference} − {name}",
+                    str(len(found["seeds"])),
+                    gap_text(found["greedy"]),
+                    gap_text(found["sampled"]),
+                ]
             )
     if not rows:
         return f"No other run shares a seed with {reference!r}, so nothing is compared with it."
@@ -120,13 +125,13 @@ def points(change: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
-def _change(change: dict[str, Any]) -> str:
-    low, high = change["pooled_ci95"]
-    spread = f"{points(change['min'])} to {points(change['max'])}"
-    return f"{points(change['mean'])} [{points(low)}, {points(high)}], {spread}"
+def change_text(change: dict[str, Any]) -> str:
+    """A change with its pooled interval and its range over seeds."""
+    return f"{gap_text(change)}, {points(change['min'])} to {points(change['max'])}"
 
 
-def _gap(gap: dict[str, Any]) -> str:
+def gap_text(gap: dict[str, Any]) -> str:
+    """A difference with its pooled interval."""
     return f"{points(gap['mean'])} [{points(gap['pooled_ci95'][0])}, {points(gap['pooled_ci95'][1])}]"
 
 

@@ -9,35 +9,27 @@ The same command again goes on where it was stopped: finished runs are kept, unf
 hold for every run. Writes OUT/table.json and OUT/table.md, and prints the latter; exit code 1 when runs are missing.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from collect import build_table, read_run
 from machine import describe_machine
-from run_set import DEFAULT_VARIANTS, VISPLAY, PlannedRun, last_line, plan, read_attempts, work_through
+from run_set import DEFAULT_VARIANTS, VISPLAY, PlannedRun, carry_out, last_line, read_attempts, refused, table_parser
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import pretty_json, read_json, write_atomic
 from table_text import render
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _options(arguments)
+    parser = table_parser(__doc__, VISPLAY, DEFAULT_VARIANTS, recipe="visplay-starter")
+    parser.add_argument("--reference", default="robust", help="the variant that the others are compared with")
+    options = parser.parse_intermixed_args(arguments)
     try:
-        runs = plan(
-            options.out.absolute(), options.variants, options.seeds, recipe=options.recipe, threads=options.threads,
-            overrides=options.overrides,
-        )  # fmt: skip
-        for run in runs:
-            run.config()  # a mistake in a setting is found before the first hour of computing
-        if not options.collect_only:
-            work_through(runs, jobs=options.jobs, threads=options.threads, say=lambda t: print(t, file=sys.stderr))
+        runs = carry_out(options, VISPLAY)
         table = table_of(runs, reference=options.reference)
     except SelfsightError as error:
-        print(f"Error: {error.message}" + (f"\n  -> {error.hint}" if error.hint else ""), file=sys.stderr)
-        return 2
+        return refused(error)
     options.out.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out / "table.json", pretty_json(table))
     text = render(table)
@@ -66,29 +58,6 @@ def _so_far(run: PlannedRun) -> dict[str, Any]:
         measured: Any = read_json(entry)
         greedy.append(measured["heldout"]["accuracy"])
     return {"run": run.name, "state": run.state, "last_line": last_line(run.log), "greedy_so_far": greedy}
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of every run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, logs and the table")
-    parser.add_argument(
-        "--variants",
-        type=lambda text: text.split(","),
-        default=list(DEFAULT_VARIANTS),
-        help=f"of {', '.join(VISPLAY)}",
-    )
-    parser.add_argument(
-        "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2], help="such as 0,1,2"
-    )
-    parser.add_argument("--recipe", default="visplay-starter", help="what the variants are variants of")
-    parser.add_argument("--reference", default="robust", help="the variant that the others are compared with")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run; a part of the result")
-    parser.add_argument("--collect-only", action="store_true", help="start nothing, only make the table")
-    return parser.parse_intermixed_args(arguments)
 
 
 if __name__ == "__main__":

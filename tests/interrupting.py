@@ -4,14 +4,16 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selfsight.config import EvolveConfig
+from selfsight.errors import SelfsightError
 from watching import Watcher
 
 
@@ -85,27 +87,72 @@ def until_done(
     raise AssertionError("the run never ended")
 
 
+def failing_calls(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    fail: Callable[..., None],
+    *,
+    seed: int,
+    between: tuple[int, int],
+) -> Callable[[], Watcher]:
+    """Makes watchers, each of which lets one of the next calls of `owner.name` fail, drawn from range(*between).
+
+    `fail` gets that call's arguments, and raises.
+    """
+    draw, original, left = random.Random(seed), getattr(owner, name), [0]
+
+    def counted(*arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            fail(*arguments)
+        return original(*arguments)
+
+    def watcher() -> Watcher:
+        left[0] = draw.randrange(*between)
+        return Watcher()
+
+    monkeypatch.setattr(owner, name, counted)
+    return watcher
+
+
 def killed_at_writes(monkeypatch: pytest.MonkeyPatch, seed: int) -> tuple[Callable[[], Watcher], list[str]]:
     """A kill at the 1st to 49th write that must last after each watcher is made, and the names of the files.
 
     Everything that must last passes through fsync, so the moments around it are the ones that matter.
     """
-    draw, fsync, left = random.Random(seed), os.fsync, [0]
     killed_in: list[str] = []
 
-    def deadly(descriptor: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            killed_in.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-            raise Killed
-        fsync(descriptor)
+    def die(descriptor: int) -> None:
+        killed_in.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        raise Killed
 
-    def watcher() -> Watcher:
-        left[0] = draw.randrange(1, 50)
-        return Watcher()
+    return failing_calls(monkeypatch, os, "fsync", die, seed=seed, between=(1, 50)), killed_in
 
-    monkeypatch.setattr(os, "fsync", deadly)
-    return watcher, killed_in
+
+def goes_on_from_the_checkpoint_before(loop: Any, settings: EvolveConfig, stage: int, file: str) -> None:
+    """Kills a run behind a stage, damages a file of its newest checkpoint, and resumes it to its end: that checkpoint
+    was the stage's, and is named with the file.
+    """
+    with pytest.raises(Killed):
+        loop.evolve(settings, progress=DiesAfter(stage))
+    run = Path(settings.output_dir, settings.run_name or "")
+    newest = newest_checkpoint(run)
+    assert newest.name == f"step-{stage * 1_000_000}"
+    flip_a_bit(newest / file)
+    watcher = Watcher()
+    loop.resume(run, progress=watcher)
+    assert any(note.startswith(f"checkpoint passed over: {newest.name}: {file}") for note in watcher.notes)
+
+
+def refused_change(loop: Any, run: Path, change: str) -> SelfsightError:
+    """The refusal of a run to go on with a changed setting; it has a hint, and the run is as it was."""
+    before = (run / "config.yaml").read_bytes()
+    with pytest.raises(SelfsightError) as refusal:
+        loop.resume(run, overrides=[change], progress=Watcher())
+    assert refusal.value.hint
+    assert (run / "config.yaml").read_bytes() == before
+    return refusal.value
 
 
 def newest_checkpoint(run: Path) -> Path:
@@ -118,8 +165,14 @@ def flip_a_bit(file: Path) -> None:
     file.write_bytes(content)
 
 
-def stopped_killed_and_finished(first: list[str], again: list[str], run: Path) -> subprocess.CompletedProcess[bytes]:
+def stopped_killed_and_finished(
+    recipe: str, model: Path, output_dir: Path, overrides: Sequence[str]
+) -> subprocess.CompletedProcess[bytes]:
     """A run as a process: SIGTERM in its second stage, SIGKILL in the fourth, then to its end."""
+    command, run = [sys.executable, "-m", "selfsight"], output_dir / "run"
+    place = [f"model={model}", f"output_dir={output_dir}", "run_name=run"]
+    first = [*command, "evolve", "--recipe", recipe, *place, *overrides]
+    again = [*command, "resume", str(run)]
 
     def interrupted(arguments: list[str], checkpoint: int, number: int) -> subprocess.CompletedProcess[bytes]:
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -38,7 +38,7 @@ PictureSize = Annotated[
         min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
     ),
 ]
-Method = Literal["visplay", "vision-zero"]
+Method = Literal["visplay", "vision-zero", "mixed"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -264,6 +264,10 @@ def _loop_of(method: Method) -> ModuleType:
         from selfsight.methods.vision_zero import run as vision_zero
 
         return vision_zero
+    if method == "mixed":
+        from selfsight.methods.mixed import run as mixed
+
+        return mixed
     from selfsight.methods.visplay import run as visplay
 
     return visplay

@@ -76,6 +76,11 @@ class GrpoSettings(Settings):
         default=1.0, gt=0.0, description="sampling temperature; log-probs are taken at the same one"
     )
     num_iterations: Count = Field(default=1, description="optimiser steps on each batch of samples")
+    importance_cap: float = Field(
+        default=2.0,
+        ge=1.0,
+        description="where the weight of a token is cut that the learner finds likelier than the sampler did",
+    )
 
 
 GATE_PRESETS: dict[str, dict[str, Any]] = {
@@ -202,6 +207,12 @@ class VisplaySettings(Settings):
     controls: ControlSettings = Field(default=ControlSettings(), description="control experiments")
 
 
+class MixedSettings(Settings):
+    """Both methods in turn; how many rounds each has is said by `visplay.rounds` and `vision_zero.iterations`."""
+
+    first: Literal["visplay", "vision-zero"] = Field(default="visplay", description="whose the first round is")
+
+
 class EvaluationSettings(Settings):
     """The built-in measurement on held-out worlds; its seeds are disjoint from every training stream."""
 
@@ -229,7 +240,9 @@ class EvaluationSettings(Settings):
 class EvolveConfig(Settings):
     """Everything that `selfsight evolve` needs to know."""
 
-    method: Literal["visplay", "vision-zero"] = Field(default="visplay", description="the algorithm")
+    method: Literal["visplay", "vision-zero", "mixed"] = Field(
+        default="visplay", description="the algorithm; mixed: both in turn on one model"
+    )
     recipe: Text = Field(default="visplay-starter", description="the recipe's name; set by --recipe")
     seed: int = Field(default=0, ge=0, description="seed of everything random in the run")
     model: Text = Field(default="starter", description="starter, a model folder, or a Hugging Face id")
@@ -266,6 +279,7 @@ class EvolveConfig(Settings):
     grpo: GrpoSettings = Field(default=GrpoSettings(), description="policy optimisation")
     visplay: VisplaySettings = Field(default=VisplaySettings(), description="VisPlay's own settings")
     vision_zero: VisionZeroSettings = Field(default=VisionZeroSettings(), description="Vision-Zero's own settings")
+    mixed: MixedSettings = Field(default=MixedSettings(), description="both methods in one run")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="measurement")
     save_steps: Count = Field(default=10, description="optimiser steps between checkpoints inside a phase")
     save_total_limit: Count = Field(default=2, description="checkpoints kept on disk")
@@ -348,10 +362,13 @@ _BOOKKEEPING = {
 }  # fmt: skip
 
 
+# The settings that a method does not read.
+_NOT_READ = {"visplay": {"vision_zero", "mixed"}, "vision-zero": {"visplay", "mixed"}, "mixed": set[str]()}
+
+
 def config_hash(config: EvolveConfig) -> str:
     """16 hex digits that change when, and only when, an option that can change the results does."""
-    others = {"visplay": "vision_zero", "vision-zero": "visplay"}  # the settings of a method that does not run
-    data = config.model_dump(mode="json", exclude={*_BOOKKEEPING, others[config.method]})
+    data = config.model_dump(mode="json", exclude={*_BOOKKEEPING, *_NOT_READ[config.method]})
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

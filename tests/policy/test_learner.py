@@ -165,6 +165,54 @@ def test_the_ratio_is_one_on_the_first_update_of_a_batch(load: Load) -> None:
         policy.publish()
 
 
+def misreported(groups: list[Group], by: float) -> list[Group]:
+    """The groups as a sampler would have reported them that finds every token likelier by `by` nats."""
+    return [
+        replace(group, rollouts=tuple(replace(r, logprobs=r.logprobs + np.float32(by)) for r in group.rollouts))
+        for group in groups
+    ]
+
+
+@pytest.mark.parametrize("by", [-0.3, 0.3])
+def test_another_engine_s_numbers_weigh_tokens_and_leave_the_ratio_at_one(load: Load, by: float) -> None:
+    policy = load(learning=FAST)
+    groups = draw_groups(policy)
+    policy.learn(groups)
+    honest = gradient(policy)
+    policy.learner.optimiser.zero_grad()
+    stats = policy.learn(misreported(groups, by))
+    assert (stats.ratio_max, stats.clip_fraction, stats.importance_capped) == (1.0, 0.0, 0.0)
+    assert stats.mismatch_kl == pytest.approx(np.exp(-by) + by - 1, rel=1e-3)
+    for name, value in gradient(policy).items():
+        assert torch.allclose(value, honest[name] * np.exp(-by), rtol=1e-3, atol=1e-6), name
+
+
+def test_a_weight_is_cut_at_the_cap(load: Load) -> None:
+    policy = load(learning=replace(FAST, loss=replace(FAST.loss, importance_cap=1.5)))
+    groups = draw_groups(policy)
+    policy.learn(groups)
+    honest = gradient(policy)
+    policy.learner.optimiser.zero_grad()
+    stats = policy.learn(misreported(groups, -3.0))
+    assert stats.importance_capped == 1.0
+    for name, value in gradient(policy).items():
+        assert torch.allclose(value, honest[name] * 1.5, rtol=1e-3, atol=1e-6), name
+
+
+def test_later_passes_compare_with_the_weights_that_sampled(load: Load) -> None:
+    """Not with the sampler's numbers: a second pass of a misreporting sampler has the ratios of an honest one."""
+    found = []
+    for by in (0.0, 0.3):
+        policy = load(learning=replace(FAST, loss=replace(FAST.loss, beta=0.0)))
+        groups = misreported(draw_groups(policy), by)
+        policy.learn(groups)
+        policy.step()
+        found.append(policy.learn(groups))
+    honest, other = found
+    assert honest.ratio_max > 1.01
+    assert other.ratio_max == pytest.approx(honest.ratio_max, rel=1e-3)
+
+
 def test_a_stale_batch_shows_in_ratio_and_mismatch(load: Load) -> None:
     policy = load(learning=FAST)
     groups = draw_groups(policy)

@@ -42,6 +42,22 @@ def test_token_loss_by_hand() -> None:
     assert logprobs.grad.tolist() == pytest.approx([-1.0, 0.0, 0.0, 1.5], abs=1e-6)
 
 
+def test_the_sampler_s_other_numbers_weigh_a_token_and_do_not_count_as_a_step_of_the_policy() -> None:
+    behaviour = torch.log(torch.tensor([0.5, 0.5, 0.1, 0.5]))
+    old = torch.log(torch.tensor([0.5, 0.75, 0.5, 0.25]))
+    logprobs = torch.log(torch.tensor([0.75, 0.75, 0.5, 0.25])).requires_grad_()
+    advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    out = grpo_token_loss(logprobs, behaviour, advantages, LossOptions(0.2, 0.28, 0.0, 0.0, 2.0), old=old)
+    # rho 1.5, 1, 1, 1: only the first is clipped; weights 1, 1.5, 5 cut to 2, .5
+    assert out.ratio.tolist() == pytest.approx([1.5, 1.0, 1.0, 1.0])
+    assert out.clipped.tolist() == [True, False, False, False]
+    assert out.capped.tolist() == [False, False, True, False]
+    assert out.loss.tolist() == pytest.approx([-1.28, -1.5, 2.0, 0.5], abs=1e-6)
+    out.loss.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([0.0, -1.5, 2.0, 0.5], abs=1e-6)
+
+
 def test_k3_by_hand_and_never_negative() -> None:
     value = k3(torch.log(torch.tensor([0.5, 0.4])), torch.log(torch.tensor([0.25, 0.4])))
     assert value.tolist() == pytest.approx([0.5 - math.log(0.5) - 1, 0.0], abs=1e-6)

@@ -164,6 +164,27 @@ def test_inverse_cdf_picks_the_first_token_above_the_uniform() -> None:
     assert torch.allclose(logprobs.exp(), torch.tensor([0.25, 0.25, 0.5, 0.5, 0.25]))
 
 
+@pytest.mark.parametrize("vocabulary", [1, 100, 128, 129, 1000, 1024])
+def test_inverse_cdf_equals_the_plain_sum_over_the_vocabulary(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 4 * torch.randn((400, vocabulary), generator=generator)
+    if vocabulary > 1:  # most of them banned, whole blocks among them
+        logits[:, torch.rand(vocabulary, generator=generator) < 0.7] = -torch.inf
+        logits[:, : vocabulary // 3] = -torch.inf
+        logits[:, vocabulary // 2] = 0.0
+    uniform = torch.rand(400, generator=generator, dtype=torch.float64)
+    uniform[:2] = torch.tensor([0.0, 1.0 - 1e-12], dtype=torch.float64)
+    chosen, logprobs = inverse_cdf(logits.clone(), uniform)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp().double().numpy()
+    for row, (point, token) in enumerate(zip(uniform.tolist(), chosen.tolist(), strict=True)):
+        ends = weights[row].cumsum()
+        assert weights[row, token] > 0
+        assert ends[token] - weights[row, token] <= point * ends[-1] * (1 + 1e-9)
+        assert point * ends[-1] <= ends[token] * (1 + 1e-9)
+    expected = logits.double().log_softmax(-1).gather(-1, chosen[:, None])[:, 0]
+    assert torch.allclose(logprobs.double(), expected, atol=1e-5)
+
+
 def test_streams_of_seed_and_index_are_independent_and_wide() -> None:
     first = {(seed, k): sample_stream(seed, k).random(3).tolist() for seed in (0, 1, 2**63 + 1) for k in (0, 1)}
     assert len({tuple(values) for values in first.values()}) == 6

@@ -2,26 +2,24 @@
 
 import json
 import os
-import random
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from interrupting import (
-    DiesAfter,
     DiesAt,
     DiesSoon,
     Killed,
-    flip_a_bit,
+    failing_calls,
+    goes_on_from_the_checkpoint_before,
     killed_at_writes,
     newest_checkpoint,
+    refused_change,
     stopped_killed_and_finished,
     until_done,
 )
-from selfsight.errors import SelfsightError
 from selfsight.methods.vision_zero import run as loop
 from selfsight.methods.vision_zero.run import Stopped, evolve, resume
 from selfsight.policy import Policy
@@ -45,20 +43,13 @@ def test_a_run_killed_inside_clue_and_decision_calls(
     player: Path, straight: Witnessed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Inside a step, whichever stage trains in it."""
-    sample, left, died, draw = Policy.sample, [0], [], random.Random(3)
+    died = []
 
-    def deadly(self: Policy, requests: Any, sampling: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            died.append(requests[0].id)
-            raise Killed
-        return sample(self, requests, sampling)
+    def die(policy: Policy, requests: Any, sampling: Any) -> None:
+        died.append(requests[0].id)
+        raise Killed
 
-    def watcher() -> Watcher:
-        left[0] = draw.randrange(4, 15)
-        return Watcher()
-
-    monkeypatch.setattr(Policy, "sample", deadly)
+    watcher = failing_calls(monkeypatch, Policy, "sample", die, seed=3, between=(4, 15))
     kills = until_done(loop, config(player, tmp_path), watcher, expect=Killed, at_most=100)
     same(tmp_path / "run", straight.path)
     assert len(kills) >= 4
@@ -135,26 +126,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
     player: Path, straight: Witnessed, tmp_path: Path, stage: int, file: str
 ) -> None:
     """Also when that one lies inside a round whose parts are gone since it was finished (stage 2)."""
-
-    with pytest.raises(Killed):
-        evolve(config(player, tmp_path), progress=DiesAfter(stage))
-    newest = newest_checkpoint(tmp_path / "run")
-    assert newest.name == f"step-{stage * 1_000_000}"
-    flip_a_bit(newest / file)
-    watcher = Watcher()
-    resume(tmp_path / "run", progress=watcher)
-    assert any(note.startswith(f"checkpoint passed over: {newest.name}: {file}") for note in watcher.notes)
+    goes_on_from_the_checkpoint_before(loop, config(player, tmp_path), stage, file)
     same(tmp_path / "run", straight.path)
 
 
 def test_a_run_terminated_and_killed_from_the_shell_ends_the_same(
     player: Path, straight: Witnessed, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "selfsight"]
-    place = [f"model={player}", f"output_dir={tmp_path}", "run_name=run"]
-    first = [*command, "evolve", "--recipe", "vision-zero-smoke", *place, *BUDGET]
-    again = [*command, "resume", str(tmp_path / "run")]
-    done = stopped_killed_and_finished(first, again, tmp_path / "run")
+    done = stopped_killed_and_finished("vision-zero-smoke", player, tmp_path, BUDGET)
     assert b"plays against itself" in done.stdout
     same(tmp_path / "run", straight.path)
 
@@ -194,10 +173,6 @@ def half_done(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_change_that_would_make_nonsense_of_the_run_is_refused(half_done: Path, change: str) -> None:
-    before = (half_done / "config.yaml").read_bytes()
-    with pytest.raises(SelfsightError) as refusal:
-        resume(half_done, overrides=[change], progress=Watcher())
+    refusal = refused_change(loop, half_done, change)
     key = change.split("=")[0]
-    assert key in str(refusal.value) + str(refusal.value.hint) or key == "vision_zero.rewards.alpha"
-    assert refusal.value.hint
-    assert (half_done / "config.yaml").read_bytes() == before
+    assert key in str(refusal) + str(refusal.hint) or key == "vision_zero.rewards.alpha"

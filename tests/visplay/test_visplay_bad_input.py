@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import safetensors.torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from interrupting import until_done
+from interrupting import failing_calls, until_done
 from selfsight.errors import SelfsightError
 from selfsight.methods.visplay import curation
 from selfsight.methods.visplay import run as loop
@@ -167,19 +166,10 @@ def test_candidates_asked_under_other_settings_are_not_used_again(
 def test_a_disk_that_fills_up_at_any_write_costs_nothing_but_time(
     speaker: Path, straight: Witnessed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, fsync, left = random.Random(7), os.fsync, [0]
-
     def full(descriptor: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fsync(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def watcher() -> Watcher:
-        left[0] = draw.randrange(1, 60)
-        return Watcher()
-
-    monkeypatch.setattr(os, "fsync", full)
+    watcher = failing_calls(monkeypatch, os, "fsync", full, seed=7, between=(1, 60))
     errors = until_done(loop, config(speaker, tmp_path), watcher, expect=DiskError, at_most=100)
     same(tmp_path / "run", straight.path)
     assert len(errors) >= 8

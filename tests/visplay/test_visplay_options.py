@@ -16,6 +16,7 @@ from selfsight.images.source import ImageRef
 from selfsight.language import NoveltyMemory
 from selfsight.language.prompts import COMPACT, FULL, Prompt
 from selfsight.language.votes import count_votes
+from selfsight.methods.loop import Stage, stages_of
 from selfsight.methods.visplay import gates as g
 from selfsight.methods.visplay.asking import Place, plausibility, propose
 from selfsight.methods.visplay.curation import (
@@ -38,7 +39,7 @@ from selfsight.methods.visplay.records import (
     vote_rows,
 )
 from selfsight.methods.visplay.roles import Roles
-from selfsight.methods.visplay.schedule import stages
+from selfsight.methods.visplay.schedule import phases
 from selfsight.methods.visplay.stream import ImageStream, round_images
 from selfsight.policy import Rollout, SampleRequest, Sampling
 from selfsight.run.tables import read_table, write_table
@@ -369,6 +370,10 @@ def test_candidates_are_named_by_what_they_depend_on() -> None:
                   "visplay.pool_images=9", "visplay.max_answer_length=60"):  # fmt: skip
         assert candidates_hash(config(other), "w") != base
     assert candidates_hash(config(), "v") != base
+
+
+def stages(settings: EvolveConfig) -> list[Stage]:
+    return stages_of([phases(settings)] * settings.visplay.rounds)
 
 
 # --- schedule and stream -------------------------------------------------------------------------------------

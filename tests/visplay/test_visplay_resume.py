@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import pytest
 
 from interrupting import (
-    DiesAfter,
     DiesAt,
     DiesSoon,
     Killed,
-    flip_a_bit,
+    goes_on_from_the_checkpoint_before,
     killed_at_writes,
-    newest_checkpoint,
+    refused_change,
     stopped_killed_and_finished,
     until_done,
 )
@@ -112,26 +110,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
     speaker: Path, straight: Witnessed, tmp_path: Path, stage: int, file: str
 ) -> None:
     """Also when that one lies inside a stage whose parts are gone since it was finished (stage 2)."""
-
-    with pytest.raises(Killed):
-        evolve(config(speaker, tmp_path), progress=DiesAfter(stage))
-    newest = newest_checkpoint(tmp_path / "run")
-    assert newest.name == f"step-{stage * 1_000_000}"
-    flip_a_bit(newest / file)
-    watcher = Watcher()
-    resume(tmp_path / "run", progress=watcher)
-    assert any(note.startswith(f"checkpoint passed over: {newest.name}: {file}") for note in watcher.notes)
+    goes_on_from_the_checkpoint_before(loop, config(speaker, tmp_path), stage, file)
     same(tmp_path / "run", straight.path)
 
 
 def test_a_run_terminated_and_killed_from_the_shell_ends_the_same(
     speaker: Path, straight: Witnessed, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "selfsight"]
-    place = [f"model={speaker}", f"output_dir={tmp_path}", "run_name=run"]
-    first = [*command, "evolve", "--recipe", "visplay-smoke", *place, *BUDGET]
-    again = [*command, "resume", str(tmp_path / "run")]
-    done = stopped_killed_and_finished(first, again, tmp_path / "run")
+    done = stopped_killed_and_finished("visplay-smoke", speaker, tmp_path, BUDGET)
     assert b"held-out" in done.stdout
     same(tmp_path / "run", straight.path)
 
@@ -163,13 +149,9 @@ def test_a_longer_run_goes_on_from_a_finished_one(speaker: Path, straight: Witne
     ],
 )
 def test_a_change_that_would_make_nonsense_of_the_run_is_refused(speaker: Path, half_done: Path, change: str) -> None:
-    before = (half_done / "config.yaml").read_bytes()
-    with pytest.raises(SelfsightError) as refusal:
-        resume(half_done, overrides=[change], progress=Watcher())
+    refusal = refused_change(loop, half_done, change)
     key = change.split("=")[0]
-    assert key.removeprefix("visplay.") in str(refusal.value) or key in ("lora.r", "visplay.controls.reward")
-    assert refusal.value.hint
-    assert (half_done / "config.yaml").read_bytes() == before
+    assert key.removeprefix("visplay.") in str(refusal) or key in ("lora.r", "visplay.controls.reward")
 
 
 def test_an_anchor_that_was_not_kept_is_refused_and_not_made_up(speaker: Path, tmp_path: Path) -> None:

@@ -130,10 +130,15 @@ def heldout_games(count: int, settings: GameSettings, images: SpyImages, *, seed
     )
 
 
+def balanced(count: int, settings: GameSettings) -> int:
+    """The next number of games from `count` on in which every seat can be the spy's equally often."""
+    return max(1, -(-count // settings.players)) * settings.players
+
+
 def check_balance(count: int, settings: GameSettings) -> None:
     """SelfsightError unless every seat can be the spy's equally often."""
-    if count < 1 or count % settings.players:
-        above = max(1, -(-count // settings.players)) * settings.players
+    above = balanced(count, settings)
+    if count != above:
         raise SelfsightError(
             f"{count} games with {settings.players} players: the spy cannot sit in every seat equally often",
             hint=f"give a multiple of {settings.players}, such as {above}",

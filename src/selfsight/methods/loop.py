@@ -1,9 +1,10 @@
-"""What the loops of all methods have in common: a run over its directory, stage by stage, that can be resumed.
+"""The loop of every run: a method over a run directory, stage by stage, measured after every round, resumable.
 
-A method says which stages there are (`Loop.stages`), does one (`perform`), and accounts for the run (`summarise`).
-Everything random is derived from the seed and the place in the schedule, so the state of a run is its policies, the
-place, and what the method adds (`own_state`): that is what a checkpoint holds. A run that is killed goes on from the
-newest checkpoint and, on one machine with one thread setting, ends with the very weights of an undisturbed run.
+A `Method` says who learns and which stages there are, does a stage (`perform`), and adds what only it measures
+(`findings`). The loop does the rest: held-out questions, metrics, checkpoints, stopping, the summary. Everything
+random is derived from the seed and the place in the schedule, so the state of a run is its policies, the place, and
+what the method adds (`own_state`): that is what a checkpoint holds. A run that is killed goes on from the newest
+checkpoint and, on one machine with one thread setting, ends with the very weights of an undisturbed run.
 """
 
 import time
@@ -17,16 +18,30 @@ from typing import Any
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.heldout import summarise
 from selfsight.images import ImageError, ImageSource
+from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
+from selfsight.methods.summary import build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
-from selfsight.run import Journal, JsonlWriter, Progress, RunDirectory, StopRequested, check_free
+from selfsight.run import (
+    Journal,
+    JsonlWriter,
+    Progress,
+    RunDirectory,
+    StopRequested,
+    check_free,
+    pretty_json,
+    write_atomic,
+)
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
 
 FINISHED = 999_999
+EVALUATION = "evaluation"  # the phase that the loop does itself
+MISMATCH_ALARM = 0.015  # KL(sampler || learner), nats a token
 
 
 class Stopped(SelfsightError):
@@ -55,40 +70,20 @@ class Stage:
         return self.index * 1_000_000 + step
 
 
-# What a method opens for a configuration (images and models) becomes its loop once there is a directory.
-Opened = Callable[[RunDirectory, Progress, Timings], "Loop"]
+def stages_of(rounds: Sequence[Sequence[str]]) -> list[Stage]:
+    """All stages of a run, in order: the base model's measurement, then every round's phases and its measurement."""
+    phases = [(0, EVALUATION)]
+    for round, own in enumerate(rounds, 1):
+        phases += [*((round, phase) for phase in own), (round, EVALUATION)]
+    return [Stage(index, round, phase) for index, (round, phase) in enumerate(phases)]
 
 
-def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Opened], progress: Progress) -> dict[str, Any]:
-    """Runs a method in a new run directory and returns its summary (also in summary.json)."""
-    name = config.run_name or f"{config.recipe}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-    path = Path(config.output_dir) / name
-    # What can be wrong with settings, images and model is found before the folder is made.
-    check_free(path)
-    timings = Timings()
-    opened = opening(config)
-    with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
-        progress.note(f"run folder: {path}")
-        return opened(directory, progress, timings).drive()
+class Method(ABC):
+    """What a run does: its policies and images, and how a stage is done.
 
-
-def go_on(
-    path: Path,
-    overrides: Sequence[str],
-    opening: Callable[[EvolveConfig], Opened],
-    refuse_changes: Callable[[EvolveConfig, EvolveConfig], None],
-    progress: Progress,
-) -> dict[str, Any]:
-    """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
-    with RunDirectory.resume(path) as directory:
-        timings = Timings()
-        config = load_config(directory.config_path, overrides)
-        refuse_changes(load_config(directory.config_path), config)
-        return opening(config)(directory, progress, timings).drive()
-
-
-class Loop(ABC):
-    """One run of a method over its directory. `length_option` names the option that says how long a run is."""
+    `rounds` are the numbers of the rounds that are this method's (all of them, unless several methods share a run).
+    `answerer` is asked the held-out questions. `length_option` names the option that says how long a run is.
+    """
 
     length_option: str
 
@@ -97,29 +92,34 @@ class Loop(ABC):
         config: EvolveConfig,
         source: ImageSource,
         policies: Mapping[str, Policy],
-        stages: Sequence[Stage],
-        *,
-        directory: RunDirectory,
-        progress: Progress,
-        timings: Timings,
+        answerer: Answerer,
+        rounds: Sequence[int],
     ) -> None:
-        self.config, self.source, self.policies, self.stages = config, source, policies, stages
-        self.directory, self.progress, self.timings = directory, progress, timings
-        self.trainable = {role: policy for role, policy in policies.items() if policy.trainable}
-        self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
+        self.config, self.source, self.policies, self.answerer = config, source, policies, answerer
+        self.rounds = tuple(rounds)
 
-    # ---- what a method is ------------------------------------------------------------------------------
+    def number(self, round: int) -> int:
+        """Which of this method's rounds a round of the run is, from 1."""
+        return self.rounds.index(round) + 1
 
     @abstractmethod
-    def perform(self, stage: Stage, step: int) -> list[Path]:
+    def stages(self) -> list[Stage]:
+        """All stages of the run, in order."""
+
+    @abstractmethod
+    def perform(self, loop: "Loop", stage: Stage, step: int) -> list[Path]:
         """Does a stage from `step` on and returns the files and folders that it has written."""
 
     @abstractmethod
-    def summarise(self) -> dict[str, Any]:
-        """The content of summary.json, once all stages are done."""
+    def findings(self, loop: "Loop", round: int, heldout: HeldOut) -> tuple[dict[str, Any], list[Path]]:
+        """What is measured of a round besides the held-out questions, and the files written; round 0 is the base."""
 
     @abstractmethod
-    def announce(self, first: int) -> None:
+    def account(self, loop: "Loop") -> dict[str, Any]:
+        """What summary.json says besides what every run's does."""
+
+    @abstractmethod
+    def announce(self, loop: "Loop", first: int) -> None:
         """Tells the user what to know of the run; `first` is the index of the stage that is to be done next."""
 
     @abstractmethod
@@ -130,6 +130,48 @@ class Loop(ABC):
     def take_state(self, state: Mapping[str, Any]) -> None:
         """Puts back what `own_state` returned, found in the checkpoint's `state`."""
 
+
+def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progress: Progress) -> dict[str, Any]:
+    """Runs a method in a new run directory and returns its summary (also in summary.json)."""
+    name = config.run_name or f"{config.recipe}-seed{config.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    path = Path(config.output_dir) / name
+    # What can be wrong with settings, images and model is found before the folder is made.
+    check_free(path)
+    timings = Timings()
+    method = opening(config)
+    with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
+        progress.note(f"run folder: {path}")
+        return Loop(config, method, directory, progress, timings).drive()
+
+
+def go_on(
+    path: Path,
+    overrides: Sequence[str],
+    opening: Callable[[EvolveConfig], Method],
+    refuse_changes: Callable[[EvolveConfig, EvolveConfig], None],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
+    with RunDirectory.resume(path) as directory:
+        timings = Timings()
+        config = load_config(directory.config_path, overrides)
+        refuse_changes(load_config(directory.config_path), config)
+        return Loop(config, opening(config), directory, progress, timings).drive()
+
+
+class Loop:
+    """One run of a method over its directory."""
+
+    def __init__(
+        self, config: EvolveConfig, method: Method, directory: RunDirectory, progress: Progress, timings: Timings
+    ) -> None:
+        self.config, self.method = config, method
+        self.directory, self.progress, self.timings = directory, progress, timings
+        self.stages = method.stages()
+        self.trainable = {role: policy for role, policy in method.policies.items() if policy.trainable}
+        self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
+        self._mismatch_said = ""  # the stage that the user was last warned in
+
     # ---- the schedule ----------------------------------------------------------------------------------
 
     def drive(self) -> dict[str, Any]:
@@ -139,19 +181,19 @@ class Loop(ABC):
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
-            Quarantine(directory, self.source, self.progress.note) as quarantine,
+            Quarantine(directory, self.method.source, self.progress.note) as quarantine,
         ):
             self.stop, self.journal, self.metrics = stop, journal, metrics
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
             self.weights = self._weights_hash()
-            self.timings.loaded(list(self.policies.values()))
-            self.announce(first)
+            self.timings.loaded(list(self.method.policies.values()))
+            self.method.announce(self, first)
             for stage in self.stages[first:]:
                 start = time.perf_counter()
                 inputs = {"config": config_hash(config), "weights": self.weights}
-                outputs = self.perform(stage, step)
+                outputs = self._evaluate(stage) if stage.phase == EVALUATION else self.method.perform(self, stage, step)
                 inputs |= quarantine.inputs()  # as it is now: what the stage found bad, it did without
                 self.weights = self._weights_hash()
                 journal.record(stage.name, inputs=inputs, outputs=outputs, seconds=time.perf_counter() - start)
@@ -164,13 +206,22 @@ class Loop(ABC):
                 # Only now: until the checkpoint lay on the disk, a resumed stage would have needed them.
                 remove_parts(directory.round(stage.round))
                 self.timings.lap(stage.phase, "controller")
-            summary = self.summarise()
+            summary = build_summary(
+                directory,
+                config,
+                rounds=self.stages[-1].round,
+                source=self.method.source,
+                pack=self.method.answerer.pack,
+                weights=self.weights,
+                timings=self.timings,
+                own=self.method.account(self),
+            )
             directory.write_summary(summary)
             return summary
 
     def _weights_hash(self) -> str:
         """One fingerprint of all policies' weights."""
-        return hash_bytes(" ".join(policy.weights_hash() for policy in self.policies.values()).encode())
+        return hash_bytes(" ".join(policy.weights_hash() for policy in self.method.policies.values()).encode())
 
     # ---- parts of a stage ------------------------------------------------------------------------------
 
@@ -180,9 +231,34 @@ class Loop(ABC):
         """Learns from a batch, publishes, logs. A batch without groups is only logged."""
         line: dict[str, object] = {"stage": stage.name, "step": step, **measured}
         if groups:
-            line |= learn_from(policy, groups, self.config.grpo.num_iterations)
+            learned = learn_from(policy, groups, self.config.grpo.num_iterations)
+            line |= learned
+            self._watch_mismatch(stage, step, learned)
         self.log(line)
         self.progress.step(line)
+
+    def _watch_mismatch(self, stage: Stage, step: int, learned: Mapping[str, Any]) -> None:
+        """Says once per stage that the sampler draws from something else than what is trained."""
+        if learned["mismatch_kl"] > MISMATCH_ALARM and stage.name != self._mismatch_said:
+            self._mismatch_said = stage.name
+            self.progress.note(
+                f"{stage.name}, step {step}: sampler and learner disagree about the same weights: KL "
+                f"{learned['mismatch_kl']:.3f}, above {MISMATCH_ALARM}. Importance weights above "
+                f"{self.config.grpo.importance_cap:g} are cut ({learned['importance_capped']:.1%} of the tokens). "
+                "dtype=float32 brings the two closest."
+            )
+
+    def _evaluate(self, stage: Stage) -> list[Path]:
+        """Measures a round; round 0 is the base model."""
+        self.progress.phase(f"round {stage.round}: measurement", None)
+        folder = self.directory.round(stage.round)
+        heldout = HeldOut(self.method.answerer, self.config, pause=lambda: self.stop_here(stage, 0))
+        answered, table = heldout.measure(folder)
+        found, files = self.method.findings(self, stage.round, heldout)
+        entry = {"round": stage.round, "heldout": summarise(answered), **found}
+        write_atomic(folder / "round.json", pretty_json(entry))
+        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
+        return [table, *files, folder / "round.json"]
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""
@@ -231,7 +307,7 @@ class Loop(ABC):
             "base": self.base,
             "counters": counters,
             "timings": self.timings.state(),
-            **self.own_state(),
+            **self.method.own_state(),
         }
         self.checkpoints.save(stage.checkpoint_step(step), tensors, state)
 
@@ -248,7 +324,7 @@ class Loop(ABC):
         if index is None:
             raise SelfsightError(
                 f"{self.directory.path}: the run has got to {state['stage']}, which these settings do not have",
-                hint=f"do not lower {self.length_option} below the rounds that have begun",
+                hint=f"do not lower {self.method.length_option} below the rounds that have begun",
             )
         if state["base"] != self.base:
             raise SelfsightError(
@@ -261,7 +337,7 @@ class Loop(ABC):
         for role, policy in self.trainable.items():
             own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
             policy.load_state_dict(own, state["counters"][role])
-        self.take_state(state)
+        self.method.take_state(state)
         self.metrics.truncate(min(int(state["metrics_lines"]), self.metrics.lines))
         self.timings.add(state["timings"])
         if state["step"] == FINISHED:
@@ -272,8 +348,7 @@ class Loop(ABC):
 
 def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
     """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    learned = policy.learn(groups)
-    mismatch_kl = learned.mismatch_kl  # of the first pass: later ones have moved away on purpose
+    first = learned = policy.learn(groups)
     stepped = policy.step()
     for _ in range(1, iterations):
         learned = policy.learn(groups)
@@ -286,7 +361,8 @@ def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict
         "entropy": learned.entropy,
         "clip_fraction": learned.clip_fraction,
         "ratio_max": learned.ratio_max,
-        "mismatch_kl": mismatch_kl,
+        "mismatch_kl": first.mismatch_kl,  # later passes have moved away on purpose
+        "importance_capped": first.importance_capped,
         "zero_variance_groups": learned.zero_variance_groups,
         "groups": learned.groups,
         "grad_norm": stepped.grad_norm,

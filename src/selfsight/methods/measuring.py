@@ -4,6 +4,7 @@ Held-out worlds are a separate split, and nothing of what is found flows back in
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,25 @@ EVALUATION = pa.schema(
 _TABLE = "evaluation.parquet"
 
 
-class HeldOut:
-    """Asks a policy questions of the held-out kind. `pause` is called between batches: it may raise."""
+@dataclass(frozen=True)
+class Answerer:
+    """Who is asked: a policy, how it is spoken to, and the tokens of an answer at most."""
 
-    def __init__(
-        self, policy: Policy, pack: PromptPack, config: EvolveConfig, *, max_length: int, pause: Callable[[], None]
-    ) -> None:
-        self.policy, self.pack, self.config, self.max_length, self.pause = policy, pack, config, max_length, pause
+    policy: Policy
+    pack: PromptPack
+    max_length: int
+
+
+class HeldOut:
+    """Asks questions of the held-out kind. `pause` is called between batches: it may raise."""
+
+    def __init__(self, answerer: Answerer, config: EvolveConfig, pause: Callable[[], None]) -> None:
+        self.answerer, self.config, self.pause = answerer, config, pause
 
     def measure(self, folder: Path) -> tuple[list[Answered], Path]:
         """The answers to the run's held-out questions, written to `folder` for `read_evaluation`."""
         settings = self.config.evaluation
-        size = picture_size(self.config, self.pack)
+        size = picture_size(self.config, self.answerer.pack)
         answered = self.answer(
             heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
         )
@@ -66,13 +74,13 @@ class HeldOut:
         for start in range(0, len(questions), settings.batch_size):
             self.pause()
             answered += answer_questions(
-                self.policy,
-                self.pack,
+                self.answerer.policy,
+                self.answerer.pack,
                 questions[start : start + settings.batch_size],
                 num_samples=settings.num_samples,
                 seed=settings.seed,
                 batch_size=settings.batch_size,
-                max_completion_length=self.max_length,
+                max_completion_length=self.answerer.max_length,
             )
         return answered
 

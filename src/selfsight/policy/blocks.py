@@ -60,9 +60,14 @@ class Block(NamedTuple):
 
 
 class Kernel(Protocol):
-    """Blocks of one shape; q (n, H, Q, D), k and v (n, K, M, D), out like q, lse (n, H, Q) float32."""
+    """Blocks of one shape; q (n, H, Q, D), k and v (n, K, M, D), out like q, lse (n, H, Q) float32.
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]: ...
+    `bias` (n, 1, 1, M) is added to the scores forward: -inf on keys that are padding.
+    """
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]: ...
 
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
@@ -72,8 +77,12 @@ class Kernel(Protocol):
 class Fused:
     """Flash attention for CPUs."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, causal, attn_mask=bias, scale=scale
+        )
         return out, lse
 
     def backward(
@@ -89,11 +98,15 @@ class Fused:
 class Products:
     """Two matrix products forward, five backward; the query heads of a key head become more queries of it."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         n, H, _, _ = q.shape
         outs, lses = [], []
         for first, last in self._slices(q, k):
             scores = self._scores(q[:, :, first:last], k, first if causal else None, scale)
+            if bias is not None:
+                scores += bias
             lse = scores.logsumexp(-1)
             weights = scores.sub_(lse[..., None]).exp_().to(v.dtype)
             outs.append(_unfold(weights @ v, H))

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from selfsight.errors import SelfsightError
 from selfsight.policy.features import ImageFeatures, vision_is_frozen
 from selfsight.policy.loss import LossOptions, TokenLoss, group_advantages, grpo_token_loss, k3
-from selfsight.policy.records import Group, LearnStats, StepStats
+from selfsight.policy.records import Group, LearnStats, Rollout, StepStats
 from selfsight.policy.scoring import Batch, ScoreItem, plan, score_batch
 from selfsight.policy.vlm import Vlm
 
@@ -52,10 +53,10 @@ class LearnerOptions:
 
 @dataclass(frozen=True, eq=False)
 class _Weighted:
-    """A group as the model sees it; per rollout its behaviour log-probs (T,) and its advantage."""
+    """A group as the model sees it; an advantage for each rollout."""
 
     item: ScoreItem
-    behaviour: tuple[np.ndarray, ...]
+    rollouts: tuple[Rollout, ...]
     advantages: np.ndarray
 
 
@@ -81,6 +82,7 @@ class Learner:
         self._skipped_in_a_row = 0
         self._phase_start = 0
         self._finite = True
+        self._old: WeakKeyDictionary[Rollout, np.ndarray] = WeakKeyDictionary()
         self._references: dict[Reference, dict[str, Tensor]] = {}
         self._reference_versions: dict[Reference, int] = {}
 
@@ -149,7 +151,12 @@ class Learner:
     # ---- forward and backward --------------------------------------------------------------------------
 
     def learn(self, groups: Sequence[Group]) -> LearnStats:
-        """Adds the gradient of the GRPO loss of these groups; `step` applies it."""
+        """Adds the gradient of the GRPO loss of these groups; `step` applies it.
+
+        What the weights that sampled make of the tokens (`old` in `loss`) is seen when a batch of them is learned from
+        for the first time, and kept for later passes over the same rollouts. A batch of older weights that was not
+        seen in time has the sampler's word alone.
+        """
         started = time.perf_counter()
         temperature = _temperature(groups)
         weighted: list[_Weighted] = []
@@ -180,6 +187,7 @@ class Learner:
             entropy=sums.entropy / scored,
             ratio_max=sums.ratio_max,
             mismatch_kl=sums.mismatch / scored,
+            importance_capped=sums.capped / scored,
             groups=len(groups),
             zero_variance_groups=zero_variance,
             tokens=total,
@@ -198,7 +206,7 @@ class Learner:
             self.vlm.check_completion(rollout.token_ids)
         return _Weighted(
             ScoreItem(self.vlm.encoder.encode(group.prompt), tuple(rollout.token_ids for rollout in group.rollouts)),
-            tuple(rollout.logprobs for rollout in group.rollouts),
+            group.rollouts,
             advantages_G,
         )
 
@@ -213,11 +221,12 @@ class Learner:
         references: Mapping[Reference, ImageFeatures],
     ) -> None:
         device = self.vlm.device
-        behaviours = [weighted[i].behaviour[k] for i, k in batch.members]
+        rollouts = [weighted[i].rollouts[k] for i, k in batch.members]
         spread = [
-            np.full(len(own), weighted[i].advantages[k]) for own, (i, k) in zip(behaviours, batch.members, strict=True)
+            np.full(len(rollout.logprobs), weighted[i].advantages[k])
+            for rollout, (i, k) in zip(rollouts, batch.members, strict=True)
         ]
-        behaviour = torch.from_numpy(np.concatenate(behaviours)).float().to(device)
+        behaviour = torch.from_numpy(np.concatenate([rollout.logprobs for rollout in rollouts])).float().to(device)
         advantages = torch.from_numpy(np.concatenate(spread)).float().to(device)
         scores = score_batch(self.vlm, batch, temperature, features)
         found = self._reference_logprobs(batch, scores.logprobs, temperature, references)
@@ -226,12 +235,26 @@ class Learner:
             behaviour,
             advantages,
             self.options.loss,
+            old=self._when_sampled(rollouts, scores.logprobs.detach()),
             reference=found.get("phase"),
             anchor=found.get("anchor"),
         )
         loss = parts_of_loss.loss.sum() / total
         loss.backward()
         sums.add(parts_of_loss, float(loss.detach()), scores.entropy, k3(behaviour, scores.logprobs.detach()))
+
+    def _when_sampled(self, rollouts: Sequence[Rollout], current: Tensor) -> Tensor:
+        """(N,) log-probs by the weights that sampled, given those of now."""
+        parts = []
+        at = 0
+        own = current.float().cpu().numpy()
+        for rollout in rollouts:
+            now = own[at : at + len(rollout.logprobs)]
+            at += len(now)
+            if rollout.weight_version == self.weight_version:
+                self._old.setdefault(rollout, now.copy())
+            parts.append(self._old.get(rollout, rollout.logprobs))
+        return torch.from_numpy(np.concatenate(parts)).float().to(current.device)
 
     # ---- optimiser -------------------------------------------------------------------------------------
 
@@ -330,7 +353,8 @@ class _Sums:
     """Running totals over micro-batches."""
 
     def __init__(self) -> None:
-        self.loss = self.kl = self.kl_anchor = self.clipped = self.entropy = self.mismatch = 0.0
+        self.loss = self.kl = self.kl_anchor = self.clipped = self.entropy = 0.0
+        self.mismatch = self.capped = 0.0
         self.ratio_max = 0.0
         self.tokens = 0
 
@@ -339,6 +363,7 @@ class _Sums:
         self.kl += float(parts.kl.sum())
         self.kl_anchor += float(parts.kl_anchor.sum())
         self.clipped += float(parts.clipped.sum())
+        self.capped += float(parts.capped.sum())
         self.entropy += float(entropy.sum())
         self.mismatch += float(mismatch.sum())
         self.ratio_max = max(self.ratio_max, float(parts.ratio.max()))

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from selfsight.errors import SelfsightError
+from selfsight.policy.patches import embed_patches_by_products
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,7 @@ def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Mo
         ) from error
     model.to(options.device)
     model.eval()
+    embed_patches_by_products(model)
     model.requires_grad_(full)
     if trainable and options.lora is not None:
         _add_lora(model, options.lora)

@@ -25,9 +25,8 @@ def model_folder(model: str, revision: str | None = None) -> Path:
     return starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
 
 
-def pack_name(config: EvolveConfig) -> str:
-    """The prompt pack: as configured, or with `auto` the one that the model says it was taught, else `full`."""
-    chosen = config.vision_zero.prompt_pack if config.method == "vision-zero" else config.visplay.prompt_pack
+def pack_name(config: EvolveConfig, chosen: str) -> str:
+    """The `chosen` prompt pack, or for `auto` the one that the model says it was taught, else `full`."""
     return taught_pack(model_folder(config.model, config.revision)) if chosen == "auto" else chosen
 
 
@@ -69,7 +68,13 @@ def open_policy(
         max_grad_norm=config.optim.max_grad_norm,
         warmup_steps=config.optim.warmup_steps,
         token_budget=config.optim.max_tokens_per_microbatch,
-        loss=LossOptions(config.grpo.epsilon, config.grpo.epsilon_high, config.grpo.beta, config.grpo.beta_anchor),
+        loss=LossOptions(
+            config.grpo.epsilon,
+            config.grpo.epsilon_high,
+            config.grpo.beta,
+            config.grpo.beta_anchor,
+            config.grpo.importance_cap,
+        ),
     )
     return Policy.load(
         name,

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from selfsight.policy.blocks import kernel_for
+
 ATTENTION_NAME = "selfsight_shared_prefix"
 
 
@@ -83,7 +85,8 @@ class Prefill:
         self.values: dict[int, Tensor] = {}
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        self.keys[layer], self.values[layer] = k, v
+        # In one type: under autocast rotated keys are float32 and values are not.
+        self.keys[layer], self.values[layer] = k.to(v.dtype), v
         return _causal(q, k, v, scale).transpose(1, 2)
 
 
@@ -105,12 +108,14 @@ class Decode:
         self.prefix_k, self.prefix_v = prefill.keys, prefill.values
         self.owner = torch.repeat_interleave(torch.tensor(counts, device=device))
         self.step = 0
+        self._kernel = kernel_for(device.type)
         longest = max(prompt_lengths)
         self.bias: Tensor | None = None  # (B, 1, 1, P): -inf on the padding of shorter prompts
         if min(prompt_lengths) != longest:
             lengths = torch.tensor(prompt_lengths, device=device)
             real = torch.arange(longest, device=device) < lengths[:, None]
-            self.bias = torch.zeros(real.shape, device=device).masked_fill(~real, -torch.inf)[:, None, None]
+            kind = next(iter(self.prefix_k.values())).dtype
+            self.bias = torch.zeros(real.shape, dtype=kind, device=device).masked_fill(~real, -torch.inf)[:, None, None]
         rows = len(self.owner)
         self.own_k, self.own_v = (
             {n: x.new_empty((rows, x.shape[1], max_tokens, x.shape[3])) for n, x in store.items()}
@@ -157,26 +162,21 @@ class Decode:
         own_v[:, :, self.step] = v[:, :, 0]
         seen = self.step + 1
         prefix_k, prefix_v = self.prefix_k[layer], self.prefix_v[layer]
-        B, _, P, _ = prefix_k.shape
+        B = len(prefix_k)
         G = self._grid_samples
 
-        q = q.reshape(R, K, rep, D) * scale
+        q = q.to(prefix_v.dtype).reshape(R, K, rep, D)
         grid = (q if self._uniform else q[self._row]).view(B, G, K, rep, D).transpose(1, 2)
-        on_prefix = grid.reshape(B, K, G * rep, D) @ prefix_k.transpose(-1, -2)
-        if self.bias is not None:
-            on_prefix = on_prefix + self.bias
-        on_prefix = self._to_rows(on_prefix.view(B, K, G, rep, P))
-        on_own = q @ own_k[:, :, :seen].transpose(-1, -2)
-        weights = torch.cat([on_prefix, on_own], dim=-1).softmax(-1, dtype=torch.float32).to(q.dtype)
-
-        prefix_weights = weights[..., :P]
-        cells = prefix_weights if self._uniform else prefix_weights[self._row]
-        cells = cells.reshape(B, G, K, rep, P).transpose(1, 2).reshape(B, K, G * rep, P)
-        from_prefix = self._to_rows((cells @ prefix_v).view(B, K, G, rep, D))
-        out = from_prefix + weights[..., P:] @ own_v[:, :, :seen]
-        return out.view(R, 1, H, D)
+        # Two softmaxes over disjoint keys, joined by their sums as in blocks.py: the prompt's keys are neither copied
+        # nor laid beside the sample's own.
+        out, lse = self._kernel.forward(grid.reshape(B, K, G * rep, D), prefix_k, prefix_v, False, scale, self.bias)
+        out, lse = self._to_rows(out.reshape(B, K, G, rep, D)), self._to_rows(lse.reshape(B, K, G, rep))
+        own, own_lse = self._kernel.forward(q, own_k[:, :, :seen], own_v[:, :, :seen], False, scale)
+        joined = torch.logaddexp(lse, own_lse)
+        out = out * (lse - joined).exp()[..., None] + own * (own_lse - joined).exp()[..., None]
+        return out.to(v.dtype).view(R, 1, H, D)
 
     def _to_rows(self, cells: Tensor) -> Tensor:
-        """(B, K, G, rep, X) to (R, K, rep, X)."""
+        """(B, K, G, rep, ...) to (R, K, rep, ...)."""
         rows = cells.transpose(1, 2).flatten(0, 1)
         return rows if self._uniform else rows[self._cell]

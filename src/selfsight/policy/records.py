@@ -78,9 +78,10 @@ class LearnStats:
     """What one `learn` call saw; means are over the tokens that were scored.
 
     `mismatch_kl` is the k3 estimate of KL(sampler || learner): zero up to rounding on the first update of a
-    batch, and the first thing to look at when sampler and learner drift apart. `entropy`, `ratio_max` and
-    `clip_fraction` skip groups without any learning signal (see `Learner.learn`), which are counted as
-    `zero_variance_groups` (all advantages are 0).
+    batch, and the first thing to look at when sampler and learner drift apart; `importance_capped` is the share of
+    tokens whose importance weight was cut for it. These two, `entropy`, `ratio_max` and `clip_fraction` skip groups
+    without any learning signal (see `Learner.learn`), which are counted as `zero_variance_groups` (all advantages
+    are 0).
     """
 
     loss: float
@@ -90,6 +91,7 @@ class LearnStats:
     entropy: float
     ratio_max: float
     mismatch_kl: float
+    importance_capped: float
     groups: int
     zero_variance_groups: int
     tokens: int

@@ -68,7 +68,8 @@ def skill(summary: Summary) -> str | None:
 
 def about_games(summary: Summary) -> str:
     """What the games say, and what they cannot."""
-    games = summary["rounds"][-1]["games"]
+    played = [entry["games"] for entry in summary["rounds"] if "games" in entry]
+    games = played[-1]
     sentences = [
         f"In the last round's games voters found the spy in {share(games['accuracy'])} of the ballots; a guess finds "
         f"it in {share(summary['chance'])}. The model plays against itself, so this alone is no gain in skill."
@@ -77,7 +78,7 @@ def about_games(summary: Summary) -> str:
         sentences.append(f"{share(games['invalid_clues'])} of the clues were refused.")
     if games["invalid_votes"] is not None and games["invalid_votes"] > 0.2:
         sentences.append(f"{share(games['invalid_votes'])} of the votes could not be read.")
-    trained = {phase for entry in summary["rounds"] for phase in entry["games"]["phases"]}
+    trained = {phase for games in played for phase in games["phases"]}
     if len(trained) == 1 and summary["mode"] not in ("clue_only", "decision_only", "both"):
         sentences.append(f"The schedule never switched: only the {trained.pop()} stage was trained.")
     return " ".join(sentences)

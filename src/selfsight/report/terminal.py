@@ -27,19 +27,22 @@ def render_summary(summary: Summary, stream: TextIO) -> None:
     base, final, delta = summary["base"], summary["final"], summary["delta"]
     title = f"{summary['method']}, recipe {summary['recipe']}, seed {summary['seed']}"
     out.print(Text(f"\n{plain_text(title)}: {base['n']} held-out questions"))
-    games = summary["method"] == "vision-zero"
-    changed = ablations(summary) if games else _controls(summary)
+    asks, plays = summary["method"] in ("visplay", "mixed"), summary["method"] in ("vision-zero", "mixed")
+    changed = [*(_controls(summary) if asks else []), *(ablations(summary) if plays else [])]
     if changed:
         out.print(Text(f"A control run, not the method: {plain_text(', '.join(changed))}"))
     out.print(_before_and_after(base, final, delta))
-    out.print(game_rounds(summary["rounds"]) if games else _rounds(summary["rounds"]))
+    if asks:
+        out.print(_rounds([entry for entry in summary["rounds"] if "kept" in entry]))
+    if plays:
+        out.print(game_rounds([entry for entry in summary["rounds"] if "games" in entry]))
     images = summary.get("images", {})
     left_out = images.get("of", images).get("quarantined", [])  # a spy's view has a source behind it
     if left_out:
         out.print(Text(f"\nImage files left out: {len(left_out)}, named in the run's quarantine.jsonl."))
-    found = skill(summary) if games else None
+    found = skill(summary) if plays else None
     out.print(Text(f"\n{found}\n{verdict(summary)}" if found else f"\n{verdict(summary)}"))
-    if games:
+    if plays:
         out.print(Text(about_games(summary)))
 
 

@@ -1,8 +1,10 @@
 """What the starter reads about "Who is the spy": clues and votes by careful and careless players.
 
-Careful citizens say something true of their picture, and careful voters check every clue against theirs before they
-box a player ("1 b2 yes, 2 none no, 3 a1 c3 yes."): by seat the evidence, and whether it bears the clue out. A careful
-spy with a blank picture says again, in less detail, what it has heard. Careless players make something up, and
+Careful citizens look at something in their picture, note it ("b2 large red circle."), and say something true of it;
+careful voters check every clue against theirs before they box a player ("1 b2 yes, 2 none no, 3 a1 c3 yes."): by seat
+the evidence, and whether it bears the clue out. What is said is what the starter sees well: a thing by some of its
+attributes, or a chart's values. With counts and places in their clues three of five of its citizens' clues were false,
+and nobody can find a spy among such citizens. A careful spy with a blank picture says again, in less detail, what it has heard. Careless players make something up, and
 careless voters box a player without looking, nearly always a random one: so the starter can play, and plays hardly
 better than chance until it learns which of its own ways wins (arXiv 2509.25541 begins with models that can play, too).
 
@@ -20,7 +22,7 @@ from selfsight.images.views import SpyView
 from selfsight.images.worlds.ask import ask
 from selfsight.images.worlds.grammar import MARKS, Described, Query
 from selfsight.images.worlds.modified import modify
-from selfsight.images.worlds.scene import COLOURS, SHAPES, Chart, Picture, Scene, sample_chart, sample_scene
+from selfsight.images.worlds.scene import COLOURS, SHAPES, Chart, Picture, Scene, Thing, sample_chart, sample_scene
 from selfsight.images.worlds.source import sample_picture
 from selfsight.images.worlds.statements import ABSENT, Statement, assert_that, holds, read_statement
 from selfsight.language.game_prompts import (
@@ -36,10 +38,10 @@ from selfsight.methods.vision_zero.clues import PLACEHOLDER
 
 PACK = get_game_pack("compact")
 _ANY = ImageRef("page", "")  # a page has one image, and a request's words do not depend on it
-_SAYABLE = {
-    "scene": (("existence", 0.65), ("counting", 0.2), ("relation", 0.15)),
-    "chart": (("chart_value", 0.6), ("chart_comparison", 0.4)),
-}
+_SAYABLE = (("chart_value", 0.75), ("chart_comparison", 0.25))  # of charts
+# What is named of a thing.
+_NAMED = ((("size", "colour", "shape"), 0.4), (("colour", "shape"), 0.3), (("size", "colour"), 0.1),
+          (("size", "shape"), 0.1), (("colour",), 0.05), (("shape",), 0.05))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,16 @@ def clue(own: Picture | None, heard: Sequence[PublicClue], seat: int, careless: 
 
 def statement(picture: Picture, rng: np.random.Generator) -> Statement | None:
     """Something true of a picture that a sentence can say; None when this draw found nothing."""
-    families, weights = zip(*_SAYABLE["chart" if isinstance(picture, Chart) else "scene"], strict=True)
+    if isinstance(picture, Scene):
+        thing = picture.things[int(rng.integers(len(picture.things)))]
+        kept, weights = zip(*_NAMED, strict=True)
+        named = kept[int(rng.choice(len(kept), p=weights))]
+        return Statement(Query("exists", Described(**{name: getattr(thing, name) for name in named})), "yes")
+    families, weights = zip(*_SAYABLE, strict=True)
     asked = ask(picture, str(rng.choice(families, p=weights)), rng)
-    if asked is None:
-        return None
-    query, answer = asked
-    if query.kind == "count" and answer in ("0", "1"):
-        return None
-    if query.kind in ("exists", "relation", "greater") and answer == "no":
-        return None  # what is not there tells little
-    return Statement(query, answer)
+    if asked is None or (asked[0].kind == "greater" and asked[1] == "no"):
+        return None  # what is not so tells little
+    return Statement(*asked)
 
 
 def _named(a: Described | None) -> list[str]:
@@ -179,12 +181,13 @@ def _vaguer(text: str, rng: np.random.Generator) -> Statement | None:
 def clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -> tuple[str, str]:
     """Request and completion of one clue by somebody who sees `own`: the spy if that is None, else mostly a citizen."""
     while True:
-        asked, text = _clue_turn(own, players, rng)
+        asked, text, looked = _clue_turn(own, players, rng)
         if text != PLACEHOLDER:
-            return asked, f"\\boxed{{{text}}}"
+            return asked, f"{looked}\\boxed{{{text}}}"
 
 
-def _clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -> tuple[str, str]:
+def _clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) -> tuple[str, str, str]:
+    """The request, the clue, and what was noted before it."""
     role: Role = "spy"
     if own is None:
         game = sample_game(sample_picture("mixed", rng), "blank", players, rng)
@@ -201,7 +204,22 @@ def _clue_turn(own: Picture | None, players: Players, rng: np.random.Generator) 
     private = PrivateState(seat, role, ())
     asked = PACK.clue(before, private, SeatView(seat, _ANY)).user
     careless = rng.random() < (players.careless_spies if role == "spy" else players.careless_citizens)
-    return asked, clue(own, before.clues, seat, careless, rng)
+    text = clue(own, before.clues, seat, careless, rng)
+    return asked, text, "" if own is None or careless else _looked(text, own, rng)
+
+
+def _looked(text: str, own: Picture, rng: np.random.Generator) -> str:
+    """What a careful player looks at before it says something of its picture; nothing before what is not there."""
+    said = read_statement(text)
+    if said is None or said.claim in ("no", ABSENT):
+        return ""
+    if isinstance(own, Chart):
+        colours = said.query.colours or own.colours
+        return ", ".join(f"{colour} {own.value(colour)}" for colour in colours) + ". "
+    assert said.query.a is not None
+    fitting = [thing for thing in own.things if said.query.a.matches(thing)]
+    thing = fitting[int(rng.integers(len(fitting)))]
+    return f"{_cell(thing)} {thing.size} {thing.colour} {thing.shape}. "
 
 
 def _any_view(rng: np.random.Generator) -> SpyView:
@@ -252,7 +270,11 @@ def _check(text: str, picture: Picture) -> tuple[str, bool]:
 
 
 def _cells(described: Described, scene: Scene) -> str:
-    return " ".join(f"{'abcdefgh'[t.col]}{t.row + 1}" for t in scene.things if described.matches(t)) or "none"
+    return " ".join(_cell(thing) for thing in scene.things if described.matches(thing)) or "none"
+
+
+def _cell(thing: Thing) -> str:
+    return f"{'abcdefgh'[thing.col]}{thing.row + 1}"
 
 
 def _accused(checked: list[tuple[int, str, bool]], players: int, voter: int | None, rng: np.random.Generator) -> str:

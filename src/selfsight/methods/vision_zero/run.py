@@ -13,17 +13,15 @@ clues. Left out: the paper's cosine schedule of the learning rate, which would t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
-from selfsight.methods.loop import Loop, Opened, Stage, Stopped, begin, go_on
+from selfsight.methods.loop import Loop, Method, Stage, Stopped, begin, go_on, stages_of
+from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
-from selfsight.methods.summary import build_summary
-from selfsight.methods.timings import Timings
-from selfsight.methods.vision_zero.measure import Measurer
+from selfsight.methods.vision_zero.measure import games_summary, measure_decisions
 from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
 from selfsight.methods.vision_zero.resuming import refuse_changes
 from selfsight.methods.vision_zero.rules import advice, game_settings, scoring_settings, switch_settings
@@ -31,11 +29,12 @@ from selfsight.methods.vision_zero.scoring import RoleBaselines
 from selfsight.methods.vision_zero.steps import Standing, settle
 from selfsight.methods.vision_zero.switching import SwitchState
 from selfsight.methods.vision_zero.table import ROLE, Table, deal_step, open_table, repeats
-from selfsight.run import Progress, RunDirectory, canonical_json, read_jsonl, write_atomic
+from selfsight.run import Progress, canonical_json, read_jsonl, write_atomic
 from selfsight.run.atomic import read_json
 
-__all__ = ["Run", "Stopped", "evolve", "resume"]
+__all__ = ["Stopped", "VisionZero", "evolve", "resume"]
 
+PHASES = ("games",)  # of a round
 STAGE_NAMES = {"clue": "the clues train", "decision": "the decision trains", "both": "both stages train"}
 
 
@@ -49,41 +48,37 @@ def resume(path: Path, *, overrides: Sequence[str] = (), progress: Progress) -> 
     return go_on(Path(path), overrides, _open, refuse_changes, progress)
 
 
-def _open(config: EvolveConfig) -> Opened:
-    advice(config)  # refuses rules that make no game
+def _open(config: EvolveConfig) -> Method:
+    check(config)
+    return VisionZero(config, open_table(config))
+
+
+def check(config: EvolveConfig) -> None:
+    """Refuses rules that make no game, before anything is opened."""
+    advice(config)
     switch_settings(config)
-    return partial(Run, config, open_table(config))
 
 
-def stages(config: EvolveConfig) -> list[Stage]:
-    """All stages of a run, in order: the base model's measurement, then games and measurement of every round."""
-    rounds = config.vision_zero.iterations // config.vision_zero.eval_steps
-    phases = [(0, "evaluation")]
-    for round in range(1, rounds + 1):
-        phases += [(round, "games"), (round, "evaluation")]
-    return [Stage(index, round, phase) for index, (round, phase) in enumerate(phases)]
+def round_count(config: EvolveConfig) -> int:
+    """How many rounds of games the settings make."""
+    return config.vision_zero.iterations // config.vision_zero.eval_steps
 
 
-class Run(Loop):
-    """One run of Vision-Zero over its directory."""
+class VisionZero(Method):
+    """Vision-Zero, for a whole run or for some `rounds` of one."""
 
     length_option = "vision_zero.iterations"
 
-    def __init__(
-        self, config: EvolveConfig, table: Table, directory: RunDirectory, progress: Progress, timings: Timings
-    ) -> None:
-        super().__init__(
-            config,
-            table.source,
-            {ROLE: table.policy},
-            stages(config),
-            directory=directory,
-            progress=progress,
-            timings=timings,
-        )
+    def __init__(self, config: EvolveConfig, table: Table, rounds: Sequence[int] | None = None) -> None:
+        answerer = Answerer(table.policy, table.questions, config.vision_zero.max_answer_length)
+        rounds = range(1, round_count(config) + 1) if rounds is None else rounds
+        super().__init__(config, table.source, {ROLE: table.policy}, answerer, rounds)
         self.table = table
         self.scoring, self.switching = scoring_settings(config), switch_settings(config)
         self.standing = Standing.first(self.switching)
+
+    def stages(self) -> list[Stage]:
+        return stages_of([PHASES] * len(self.rounds))
 
     def own_state(self) -> dict[str, object]:
         return {"standing": asdict(self.standing)}
@@ -92,43 +87,59 @@ class Run(Loop):
         standing = state["standing"]
         self.standing = Standing(SwitchState(**standing["switch"]), RoleBaselines(**standing["baselines"]))
 
-    def announce(self, first: int) -> None:
+    def announce(self, loop: Loop, first: int) -> None:
         for text in advice(self.config):
-            self.progress.note(text)
+            loop.progress.note(text)
         if repeats(self.config, self.table.source) and first == 0:
             own = self.config.vision_zero
-            self.progress.note(
+            loop.progress.note(
                 f"{self.source.name} holds {self.source.size()} images, fewer than the "
                 f"{own.iterations * own.games_per_step} games of the run: images will repeat"
             )
 
-    def perform(self, stage: Stage, step: int) -> list[Path]:
-        return self._evaluation(stage) if stage.phase == "evaluation" else self._games(stage, step)
+    def perform(self, loop: Loop, stage: Stage, step: int) -> list[Path]:
+        return self._games(loop, stage, step)
 
-    # ---- stages ----------------------------------------------------------------------------------------
+    def findings(self, loop: Loop, round: int, heldout: HeldOut) -> tuple[dict[str, Any], list[Path]]:
+        decisions, files = measure_decisions(self.config, self.table, loop.directory, round, heldout.pause)
+        found: dict[str, Any] = {"decisions": decisions}
+        if round in self.rounds:
+            # The games it was trained on, judged again from their records.
+            found["games"] = games_summary(read_jsonl(loop.directory.round(round) / "games.jsonl"))
+        return found, files
 
-    def _evaluation(self, stage: Stage) -> list[Path]:
-        self.progress.phase(f"round {stage.round}: measurement", None)
-        measurer = Measurer(self.config, self.table, self.directory, pause=lambda: self.stop_here(stage, 0))
-        entry, outputs = measurer.measure(stage.round)
-        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
-        return outputs
+    def account(self, loop: Loop) -> dict[str, Any]:
+        own = self.config.vision_zero
+        base: Any = read_json(loop.directory.round(0) / "round.json")
+        return {
+            "images_repeat": repeats(self.config, self.table.source),
+            "steps": own.iterations,
+            "mode": own.switching.mode,
+            "baseline": own.rewards.baseline,
+            "spy_view": own.spy_view,
+            "voter": own.voter,
+            "chance": game_settings(self.config).chance,
+            "base_decisions": base["decisions"],
+            "standing": asdict(self.standing),
+        }
 
-    def _games(self, stage: Stage, first: int) -> list[Path]:
-        steps, folder = self.config.vision_zero.eval_steps, self.directory.round(stage.round)
-        self.progress.phase(f"round {stage.round}: games", steps)
+    # ---- steps -----------------------------------------------------------------------------------------
+
+    def _games(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
+        steps, folder = self.config.vision_zero.eval_steps, loop.directory.round(stage.round)
+        loop.progress.phase(f"round {stage.round}: games", steps)
         for step in range(first, steps):
-            self.stop_here(stage, step)
-            self._step(stage, step, folder)
-            self.save_sometimes(stage, step + 1, steps)
+            loop.stop_here(stage, step)
+            self._step(loop, stage, step, folder)
+            loop.save_sometimes(stage, step + 1, steps)
         games = folder / "games.jsonl"
         parts = [part(folder, "games", step, "jsonl") for step in range(steps)]
         write_atomic(games, all_games(games, parts, first=self._number(stage, 0)))
         return [games, save_model(self.table.policy, folder / "model")]
 
-    def _step(self, stage: Stage, step: int, folder: Path) -> None:
+    def _step(self, loop: Loop, stage: Stage, step: int, folder: Path) -> None:
         config, table = self.config, self.table
-        with self.saved_if_images_fail(stage, step):
+        with loop.saved_if_images_fail(stage, step):
             games = deal_step(config, table.source, self._number(stage, step))
         with table.policy.sharing_images():
             played = play(
@@ -137,49 +148,23 @@ class Run(Loop):
                 table.pack,
                 clue=clue_sampling(config),
                 vote=vote_sampling(config),
-                pause=lambda: self.stop_here(stage, step),
+                pause=lambda: loop.stop_here(stage, step),
             )
         done = settle(played, self.standing, self.scoring, self.switching)
         lines = (canonical_json(record) + b"\n" for record in done.records)
         write_atomic(part(folder, "games", step, "jsonl"), b"".join(lines))
-        self.update(table.policy, done.groups, stage, step, done.metrics)
+        loop.update(table.policy, done.groups, stage, step, done.metrics)
         before, self.standing = self.standing.switch.phase, done.following
         now = self.standing.switch.phase
         if now != before:
-            self.progress.note(
+            loop.progress.note(
                 f"after step {self._number(stage, step) + 1}: from now on {STAGE_NAMES[now]} "
                 f"(votes {done.metrics['accuracy_average']:.0%} right, {done.metrics['abstention_average']:.0%} n/a)"
             )
 
     def _number(self, stage: Stage, step: int) -> int:
         """A step of a round, counted over the whole run."""
-        return (stage.round - 1) * self.config.vision_zero.eval_steps + step
-
-    # ---- the account -----------------------------------------------------------------------------------
-
-    def summarise(self) -> dict[str, Any]:
-        own = self.config.vision_zero
-        base: Any = read_json(self.directory.round(0) / "round.json")
-        return build_summary(
-            self.directory,
-            self.config,
-            rounds=own.iterations // own.eval_steps,
-            source=self.source,
-            pack=self.table.questions,
-            weights=self.weights,
-            timings=self.timings,
-            own={
-                "images_repeat": repeats(self.config, self.table.source),
-                "steps": own.iterations,
-                "mode": own.switching.mode,
-                "baseline": own.rewards.baseline,
-                "spy_view": own.spy_view,
-                "voter": own.voter,
-                "chance": game_settings(self.config).chance,
-                "base_decisions": base["decisions"],
-                "standing": asdict(self.standing),
-            },
-        )
+        return (self.number(stage.round) - 1) * self.config.vision_zero.eval_steps + step
 
 
 def all_games(whole: Path, parts: Sequence[Path], *, first: int) -> bytes:

@@ -32,17 +32,22 @@ class Table:
     source: SpyImages
 
 
-def open_table(config: EvolveConfig) -> Table:
-    """Opens images and model. The KL reference is the starting model, so it is frozen here, before anything learns."""
-    source = spy_images(
+def open_spy_images(config: EvolveConfig) -> SpyImages:
+    """A run's images with what the spy sees in their place."""
+    return spy_images(
         config.images,
         config.vision_zero.spy_view,
         seed=derive(config.seed, "images"),
         degradation=config.vision_zero.degradation,
         max_bad_fraction=config.max_bad_fraction,
     )
+
+
+def open_table(config: EvolveConfig) -> Table:
+    """Opens images and model. The KL reference is the starting model, so it is frozen here, before anything learns."""
+    source = open_spy_images(config)
     set_threads(config)
-    name = pack_name(config)
+    name = pack_name(config, config.vision_zero.prompt_pack)
     policy = open_policy(config, ROLE, read_image(source), trainable=True)
     if config.grpo.beta_anchor > 0:
         policy.set_reference("anchor")

@@ -32,7 +32,7 @@ def open_roles(config: EvolveConfig, source: ImageSource) -> Roles:
     shown: Callable[[ImageRef], ImageRef] = _same
     if config.visplay.controls.images == "shuffled":
         shown = ShuffledImages(source, derive(config.seed, "shuffled")).partner
-    pack, opener = get_pack(pack_name(config)), read_image(source)
+    pack, opener = get_pack(pack_name(config, config.visplay.prompt_pack)), read_image(source)
     trained = config.visplay.controls.questioner == "trained"
     questioner = open_policy(config, "questioner", opener, trainable=trained)
     reasoner = open_policy(config, "reasoner", opener, trainable=True)

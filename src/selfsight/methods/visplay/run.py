@@ -7,17 +7,15 @@ resumes a run is in methods/loop.py.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.images import ImageSource
 from selfsight.language.similarity import NoveltyMemory
-from selfsight.methods.loop import Loop, Opened, Stage, Stopped, begin, go_on
+from selfsight.methods.loop import Loop, Method, Stage, Stopped, begin, go_on, stages_of
+from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
-from selfsight.methods.summary import build_summary
-from selfsight.methods.timings import Timings
 from selfsight.methods.visplay.asking import Place
 from selfsight.methods.visplay.curation import (
     ask_candidates,
@@ -28,7 +26,7 @@ from selfsight.methods.visplay.curation import (
     pieces,
     pool_wanted,
 )
-from selfsight.methods.visplay.measure import Measurer
+from selfsight.methods.visplay.measure import round_findings
 from selfsight.methods.visplay.phases import questioner_batch, reasoner_batch
 from selfsight.methods.visplay.records import (
     POOL,
@@ -45,12 +43,12 @@ from selfsight.methods.visplay.records import (
 )  # fmt: skip
 from selfsight.methods.visplay.resuming import refuse_changes
 from selfsight.methods.visplay.roles import Roles, open_roles
-from selfsight.methods.visplay.schedule import stages
+from selfsight.methods.visplay.schedule import phases
 from selfsight.methods.visplay.stream import ImageStream, open_images
-from selfsight.run import Progress, RunDirectory, derive
+from selfsight.run import Progress, derive
 from selfsight.run.tables import read_table, write_table
 
-__all__ = ["Run", "Stopped", "evolve", "resume"]
+__all__ = ["Stopped", "Visplay", "evolve", "resume"]
 
 
 def evolve(config: EvolveConfig, *, progress: Progress) -> dict[str, Any]:
@@ -63,40 +61,46 @@ def resume(path: Path, *, overrides: Sequence[str] = (), progress: Progress) -> 
     return go_on(Path(path), overrides, _open, refuse_changes, progress)
 
 
-def _open(config: EvolveConfig) -> Opened:
+def _open(config: EvolveConfig) -> Method:
     labeller(config)  # refuses images without truth where truth is asked for
     source = open_images(config)
-    return partial(Run, config, source, open_roles(config, source))
+    return Visplay(config, source, open_roles(config, source))
 
 
-class Run(Loop):
-    """One run of VisPlay over its directory."""
+class Visplay(Method):
+    """VisPlay, for a whole run or for some `rounds` of one."""
 
     length_option = "visplay.rounds"
 
     def __init__(
-        self,
-        config: EvolveConfig,
-        source: ImageSource,
-        roles: Roles,
-        directory: RunDirectory,
-        progress: Progress,
-        timings: Timings,
+        self, config: EvolveConfig, source: ImageSource, roles: Roles, rounds: Sequence[int] | None = None
     ) -> None:
-        super().__init__(
-            config, source, roles.policies(), stages(config), directory=directory, progress=progress, timings=timings
-        )
+        answerer = Answerer(roles.reasoner, roles.pack, config.visplay.max_answer_length)
+        rounds = range(1, config.visplay.rounds + 1) if rounds is None else rounds
+        super().__init__(config, source, roles.policies(), answerer, rounds)
         self.roles = roles
         self.stream = ImageStream(source, config, roles.shown)
         self.labeller = labeller(config)
 
-    def announce(self, first: int) -> None:
+    def stages(self) -> list[Stage]:
+        return stages_of([phases(self.config)] * len(self.rounds))
+
+    def announce(self, loop: Loop, first: int) -> None:
         if self.stream.repeats and first == 0:
-            self.progress.note(
+            loop.progress.note(
                 f"{self.source.name} holds {self.source.size()} images, fewer than the "
                 f"{self.stream.per_round * self.config.visplay.rounds} that {self.config.visplay.rounds} rounds may "
                 "use: images will repeat"
             )
+
+    def perform(self, loop: Loop, stage: Stage, step: int) -> list[Path]:
+        doing = {"questioner": self._questioner, "curation": self._curation, "reasoner": self._reasoner}
+        return doing[stage.phase](loop, stage, step)
+
+    def findings(self, loop: Loop, round: int, heldout: HeldOut) -> tuple[dict[str, Any], list[Path]]:
+        if round not in self.rounds:
+            return {}, []
+        return round_findings(loop.directory, round, self.rounds[0], heldout), []
 
     def own_state(self) -> dict[str, object]:
         return {}
@@ -104,77 +108,52 @@ class Run(Loop):
     def take_state(self, state: Mapping[str, Any]) -> None:
         """Nothing: policies and place are all that VisPlay is."""
 
-    def perform(self, stage: Stage, step: int) -> list[Path]:
-        doing = {
-            "evaluation": self._evaluation,
-            "questioner": self._questioner,
-            "curation": self._curation,
-            "reasoner": self._reasoner,
+    def account(self, loop: Loop) -> dict[str, Any]:
+        return {
+            "controls": self.config.visplay.controls.model_dump(),
+            "images_repeat": self.stream.repeats,
         }
-        return doing[stage.phase](stage, step)
-
-    def summarise(self) -> dict[str, Any]:
-        return build_summary(
-            self.directory,
-            self.config,
-            rounds=self.config.visplay.rounds,
-            source=self.source,
-            pack=self.roles.pack,
-            weights=self.weights,
-            timings=self.timings,
-            own={
-                "controls": self.config.visplay.controls.model_dump(),
-                "images_repeat": self.stream.repeats,
-            },
-        )
 
     # ---- stages ----------------------------------------------------------------------------------------
 
-    def _evaluation(self, stage: Stage, step: int) -> list[Path]:
-        self.progress.phase(f"round {stage.round}: measurement", None)
-        measurer = Measurer(self.config, self.roles, self.directory, pause=lambda: self.stop_here(stage, 0))
-        entry, outputs = measurer.measure(stage.round)
-        self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
-        return outputs
-
-    def _questioner(self, stage: Stage, first: int) -> list[Path]:
+    def _questioner(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         config, roles = self.config, self.roles
-        memory = self._memory(stage.round)
+        memory = self._memory(loop, stage.round)
         steps = config.visplay.questioner_steps
-        folder = self.directory.round(stage.round)
-        self.progress.phase(f"round {stage.round}: questioner", steps)
+        folder = loop.directory.round(stage.round)
+        loop.progress.phase(f"round {stage.round}: questioner", steps)
         if first == 0:
             roles.questioner.begin_phase()
         for step in range(first, steps):
-            self.stop_here(stage, step)
+            loop.stop_here(stage, step)
             place = Place(stage.round, "questioner", step)
-            with self.saved_if_images_fail(stage, step):
-                images = self.stream.for_step(stage.round, step)
+            with loop.saved_if_images_fail(stage, step):
+                images = self.stream.for_step(self.number(stage.round), step)
             batch = questioner_batch(roles, config, images, place, memory)
             write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
-            self.update(roles.questioner, batch.groups, stage, step, batch.metrics)
-            self.save_sometimes(stage, step + 1, steps)
+            loop.update(roles.questioner, batch.groups, stage, step, batch.metrics)
+            loop.save_sometimes(stage, step + 1, steps)
         roles.questioner.end_phase()
         asked = folder / "asked.parquet"
         write_table(asked, all_asked(folder, steps), QUESTIONS)
         return [asked, save_model(roles.questioner, folder / "questioner")]
 
-    def _curation(self, stage: Stage, first: int) -> list[Path]:
-        config, folder = self.config, self.directory.round(stage.round)
-        memory = self._memory(stage.round)
+    def _curation(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
+        config, folder = self.config, loop.directory.round(stage.round)
+        memory = self._memory(loop, stage.round)
         first_attempt = sum(start < config.visplay.pool_images for start, _ in pieces(config))
-        self.progress.phase(f"round {stage.round}: curation", first_attempt)
+        loop.progress.phase(f"round {stage.round}: curation", first_attempt)
         asked: list[Asked] = []
         curated = decide(asked, config, memory, stage.round, self.labeller)
         for piece, (start, count) in enumerate(pieces(config)):
             # At least pool_images are looked at; more only while the pool is not full.
             if start >= config.visplay.pool_images and len(curated.pool) >= pool_wanted(config):
                 break
-            self.stop_here(stage, 0)
-            asked += self._piece(stage, folder, piece, start, count, memory)
+            loop.stop_here(stage, 0)
+            asked += self._piece(loop, stage, folder, piece, start, count, memory)
             curated = decide(asked, config, memory, stage.round, self.labeller)
             confidences = [a.votes.confidence for a in asked if a.votes is not None]
-            self.progress.step({"kept": len(curated.pool), "confidence": sum(confidences) / max(1, len(confidences))})
+            loop.progress.step({"kept": len(curated.pool), "confidence": sum(confidences) / max(1, len(confidences))})
         rows = [
             question_row(
                 a, phase="curation", step=0, kept=curated.verdicts[a.question.id].kept,
@@ -187,7 +166,7 @@ class Run(Loop):
         write_table(votes, [row for a in asked for row in vote_rows(a)], VOTES)
         write_table(pool, pool_rows(list(curated.pool)), POOL)
         counts = {count.gate: {"seen": count.seen, "rejected": count.rejected} for count in curated.counts}
-        self.log(
+        loop.log(
             {
                 "stage": stage.name,
                 "step": 0,
@@ -200,52 +179,52 @@ class Run(Loop):
         return [questions, votes, pool]
 
     def _piece(
-        self, stage: Stage, folder: Path, piece: int, start: int, count: int, memory: NoveltyMemory
+        self, loop: Loop, stage: Stage, folder: Path, piece: int, start: int, count: int, memory: NoveltyMemory
     ) -> list[Asked]:
         """Candidates about one piece of images: from the disk when an interrupted run wrote them already."""
-        kind = candidates_hash(self.config, self.weights)  # those of other settings are not this run's
+        kind = candidates_hash(self.config, loop.weights)  # those of other settings are not this run's
         rows_path, votes_path = part(folder, f"candidates-{kind}", piece), part(folder, f"votes-{kind}", piece)
         if not votes_path.exists():
-            with self.saved_if_images_fail(stage, 0):
-                images = self.stream.for_curation(stage.round, start, count)
+            with loop.saved_if_images_fail(stage, 0):
+                images = self.stream.for_curation(self.number(stage.round), start, count)
             place = Place(stage.round, "curation", piece)
             asked = ask_candidates(self.roles, self.config, images, place, memory)
             write_table(rows_path, [question_row(a, phase="curation", step=piece) for a in asked], QUESTIONS)
             write_table(votes_path, [row for a in asked for row in vote_rows(a)], VOTES)
         return asked_from_rows(read_table(rows_path, QUESTIONS), read_table(votes_path, VOTES))
 
-    def _reasoner(self, stage: Stage, first: int) -> list[Path]:
+    def _reasoner(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         config, roles = self.config, self.roles
-        folder = self.directory.round(stage.round)
+        folder = loop.directory.round(stage.round)
         pool = self._shuffled_pool(stage.round, folder)
         size = config.visplay.questions_per_step
         # A question is seen once: a small pool means fewer steps, never the same questions again unnoticed.
         steps = min(config.visplay.reasoner_steps, len(pool) // size)
         if steps < config.visplay.reasoner_steps and first == 0:
-            self.progress.note(
+            loop.progress.note(
                 f"round {stage.round}: the pool holds {len(pool)} questions, enough for {steps} of "
                 f"{config.visplay.reasoner_steps} steps"
             )
-        self.progress.phase(f"round {stage.round}: reasoner", steps)
+        loop.progress.phase(f"round {stage.round}: reasoner", steps)
         if first == 0:
             roles.reasoner.begin_phase()
         for step in range(first, steps):
-            self.stop_here(stage, step)
+            loop.stop_here(stage, step)
             # Usable once, at curation; a file may have been damaged since.
             items = [item for item in pool[step * size : (step + 1) * size] if self.source.usable(item.image)]
             batch = reasoner_batch(roles, config, items, Place(stage.round, "reasoner", step))
-            self.update(roles.reasoner, batch.groups, stage, step, batch.metrics)
-            self.save_sometimes(stage, step + 1, steps)
+            loop.update(roles.reasoner, batch.groups, stage, step, batch.metrics)
+            loop.save_sometimes(stage, step + 1, steps)
         roles.reasoner.end_phase()
         return [save_model(roles.reasoner, folder / "reasoner")]
 
     # ---- parts -----------------------------------------------------------------------------------------
 
-    def _memory(self, round: int) -> NoveltyMemory:
+    def _memory(self, loop: Loop, round: int) -> NoveltyMemory:
         """What earlier rounds kept, rebuilt from their tables."""
         memory = NoveltyMemory()
-        for earlier in range(1, round):
-            rows = read_table(self.directory.round(earlier) / "pool.parquet", POOL)
+        for earlier in (number for number in self.rounds if number < round):
+            rows = read_table(loop.directory.round(earlier) / "pool.parquet", POOL)
             memory.add([str(row["question"]) for row in rows])
         return memory
 

@@ -200,7 +200,9 @@ def inverse_cdf(masked: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     total = cumulative[:, -1:]
     chosen = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     # Rounding may put the point at the very end of the line; the likeliest token stands in.
-    chosen = torch.where(chosen < masked.shape[-1], chosen, masked.argmax(-1, keepdim=True))
+    beyond = chosen >= masked.shape[-1]
+    if bool(beyond.any()):
+        chosen = torch.where(beyond, masked.argmax(-1, keepdim=True), chosen)
     picked = masked.gather(-1, chosen) - top - total.log().to(masked.dtype)
     return chosen[:, 0], picked[:, 0]
 

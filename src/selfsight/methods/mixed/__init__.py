@@ -1,0 +1,1 @@
+"""Both methods in turn on one model."""
