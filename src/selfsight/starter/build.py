@@ -27,7 +27,7 @@ from selfsight.starter.pretrain import LinearPatches, Pages, Stage, batch_loss, 
 
 STAGES = (
     Stage("look", CAREFUL, steps=500, pages=64, lr=1.5e-3, final_lr=1.2e-3, warmup=50, segments=1),
-    Stage("careful", CAREFUL, steps=2400, pages=24, lr=1.2e-3, final_lr=2e-5, warmup=50),
+    Stage("careful", CAREFUL, steps=3000, pages=24, lr=1.2e-3, final_lr=2e-5, warmup=50),
     Stage("mixture", MIXTURE, steps=220, pages=20, lr=2e-4, final_lr=2e-5, warmup=20),
 )
 SAVE_EVERY = 100

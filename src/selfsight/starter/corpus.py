@@ -70,7 +70,7 @@ def page(index: int, *, seed: int, authors: Authors, segments: int = 9, size: in
     if segments == 1:
         return Page(image, tuple(written))
     turns = (
-        (1.0, _question), (0.5, _question), (0.5, _judgement), (0.35, _clue), (0.5, _vote),
+        (1.0, _question), (0.5, _question), (0.5, _judgement), (0.6, _clue), (0.6, _vote),
     )  # fmt: skip
     written += [turn(picture, authors, rng) for share, turn in turns if rng.random() < share]
     written = written[:segments]

@@ -3,10 +3,11 @@
 Careful citizens look at something in their picture, note it ("b2 large red circle."), and say something true of it;
 careful voters check every clue against theirs before they box a player ("1 b2 yes, 2 none no, 3 a1 c3 yes."): by seat
 the evidence, and whether it bears the clue out. What is said is what the starter sees well: a thing by some of its
-attributes, or a chart's values. With counts and places in their clues three of five of its citizens' clues were false,
-and nobody can find a spy among such citizens. A careful spy with a blank picture says again, in less detail, what it has heard. Careless players make something up, and
-careless voters box a player without looking, nearly always a random one: so the starter can play, and plays hardly
-better than chance until it learns which of its own ways wins (arXiv 2509.25541 begins with models that can play, too).
+attributes, or a chart's values. With counts and places in their clues, and nothing noted, three of five of its
+citizens' clues were false, and nobody can find a spy among such citizens. A careful spy with a blank picture says
+again, in less detail, what it has heard. Careless players make something up, and careless voters box a player without
+looking, nearly always a random one: so the starter can play, and plays hardly better than chance until it learns which
+of its own ways wins (arXiv 2509.25541 begins with models that can play, too).
 
 Wording and hiding of information are those of the game itself (language/game_prompts.py): an author gets the same
 request as a player.
@@ -38,7 +39,7 @@ from selfsight.methods.vision_zero.clues import PLACEHOLDER
 
 PACK = get_game_pack("compact")
 _ANY = ImageRef("page", "")  # a page has one image, and a request's words do not depend on it
-_SAYABLE = (("chart_value", 0.75), ("chart_comparison", 0.25))  # of charts
+_SAYABLE = (("chart_value", 0.9), ("chart_comparison", 0.1))  # of charts
 # What is named of a thing.
 _NAMED = ((("size", "colour", "shape"), 0.4), (("colour", "shape"), 0.3), (("size", "colour"), 0.1),
           (("size", "shape"), 0.1), (("colour",), 0.05), (("shape",), 0.05))  # fmt: skip
