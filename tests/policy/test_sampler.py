@@ -1,5 +1,7 @@
 """Samples depend on weights, prompt, seed and index alone, and say truly what they were drawn from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
 from selfsight.policy import LoraOptions, Policy, Rollout, SampleRequest, Sampling
 from selfsight.policy.samplers.local import inverse_cdf, sample_stream
+from tiny_models import build_qwen2_5_vl
 
 from .conftest import FAMILIES, FAST, PROMPTS, Load, image, requests
 
@@ -47,6 +50,17 @@ def test_learner_logprobs_equal_sampler_logprobs_with_adapters_and_in_bfloat16(l
 def test_both_backends_draw_the_same_samples(load: Load, family: str) -> None:
     drawn = [flat(load(family, backend=b).sample(requests(), SHORT)) for b in ("shared", "padded")]
     assert drawn[0] == drawn[1]
+
+
+def test_heads_that_share_keys_draw_the_same_samples_alone_and_in_company(load: Load, tmp_path: Path) -> None:
+    folder = build_qwen2_5_vl(tmp_path / "model", hidden=128, heads=4, kv_heads=2)
+    asked = requests()
+    expected = flat(load(folder=folder, backend="padded").sample(asked, SHORT))
+    policy = load(folder=folder)
+    assert flat(policy.sample(asked, SHORT)) == expected
+    for request in asked:
+        alone = flat(policy.sample([request], SHORT))
+        assert alone == {key: ids for key, ids in expected.items() if key[0] == request.id}
 
 
 def test_samples_do_not_depend_on_order_size_waves_or_company(load: Load) -> None:
