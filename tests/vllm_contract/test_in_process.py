@@ -84,6 +84,26 @@ def test_tied_embeddings_are_handed_over(load: Load, start: StartEngine, tmp_pat
     assert rescored(policy, policy.sample(requests(), SHORT)) < 1e-4
 
 
+@pytest.mark.parametrize("lora", [None, LoraOptions(rank=2)], ids=["full", "lora"])
+def test_a_resumed_policy_draws_from_the_weights_of_its_checkpoint(
+    load: Load, start: StartEngine, lora: LoraOptions | None
+) -> None:
+    def fresh() -> Policy:
+        policy = load(learning=BOLD, lora=lora)
+        return serve(policy, start(policy, lora_rank=2 if lora else 0, adapters=1 if lora else 0))
+
+    policy = fresh()
+    update(policy)
+    tensors, counters = policy.state_dict()
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    resumed = fresh()
+    resumed.load_state_dict(kept, counters)
+    rollouts = resumed.sample(requests(), SHORT)
+    assert flat(rollouts) == flat(policy.sample(requests(), SHORT))
+    assert rescored(resumed, rollouts) < 1e-4
+    assert {r.weight_version for several in rollouts.values() for r in several} == {1}
+
+
 def test_samples_depend_on_seed_and_index_alone(served: Served) -> None:
     policy = served()
     asked = requests()

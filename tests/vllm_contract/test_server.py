@@ -218,7 +218,7 @@ def test_adapters_are_served_beside_their_base_until_the_server_is_gone(load: Lo
 
 
 def test_a_server_that_cannot_start_is_an_error_with_what_it_said(load: Load) -> None:
-    with pytest.raises(SelfsightError, match=r"has ended: .*KV cache") as caught:
+    with pytest.raises(SelfsightError, match=r"has ended: .*memory for the cache blocks") as caught:
         ServedEngine(options_for(load(), kv_cache_gib=1e-5))
     assert caught.value.hint is not None and "sampler.kv_cache_gib" in caught.value.hint
 
