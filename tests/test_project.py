@@ -138,7 +138,8 @@ def test_only_evaluation_and_the_starter_see_the_truth() -> None:
 
 
 def test_every_third_party_import_is_a_declared_requirement() -> None:
-    declared = {_normal(Requirement(text).name) for text in PROJECT["dependencies"]}
+    extras = [text for name, texts in PROJECT["optional-dependencies"].items() if name != "dev" for text in texts]
+    declared = {_normal(Requirement(text).name) for text in [*PROJECT["dependencies"], *extras]}
     providers = metadata.packages_distributions()
     for path, tree in TREES.items():
         for _, name in imports(tree):
