@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve resume starter doctor test lint format types unit clean
+.PHONY: help evolve resume starter doctor test lint format types unit browser clean
 
 help:
 	@echo "make evolve   the starter VLM teaches itself from unlabelled images (ARGS=\"KEY=VALUE ...\")"
@@ -22,6 +22,7 @@ help:
 	@echo "make starter  build the starter VLM again from nothing (about an hour)"
 	@echo "make doctor   what would keep a run from working here"
 	@echo "make test     everything that a change must pass"
+	@echo "make browser  the report in a headless Chromium (on Debian and Ubuntu: apt install chromium)"
 	@echo "make format   put the sources into the house's format"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -50,6 +51,10 @@ types: $(VENV)/.installed-dev
 unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 
+# Without a Chromium these tests fail here; as a part of `make test` they are skipped.
+browser: $(VENV)/.installed-browser
+	SELFSIGHT_BROWSER=required $(BIN)/python -m pytest tests/browser $(ARGS)
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -68,6 +73,10 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	@$(PIP) install --quiet --editable '.[browser]'
 	@touch $@
 
 clean:

@@ -6,7 +6,6 @@
 import itertools
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,7 @@ def visplay_run(
     rounds: int = 2,
     say: Say = plain,
     finished: bool = True,
+    photographs: bool = False,
     overrides: Iterable[str] = (),
 ) -> Path:
     """A run of `rounds` rounds: in each the questioner phase and curation over `images` pictures of its own, with 8
@@ -83,7 +83,9 @@ def visplay_run(
             for number in range(rounds + 1):
                 entry: dict[str, Any] = {"round": number, "heldout": heldout(0.5 + 0.1 * number)}
                 if number:
-                    refs = [replace(r, origin=r.origin) for r in source.take(number * 10_000, 2 * images)]
+                    refs = source.take(number * 10_000, 2 * images)
+                    if photographs:  # files that are not there, under names that a stranger gave
+                        refs = [ImageRef(f"m-{r.id}", f"{folder}/{say('image name')}") for r in refs]
                     entry |= _questions(directory.round(number), number, refs, say)
                     for step in range(4):
                         metrics.append(_metrics(number, "questioner", step))
@@ -157,10 +159,10 @@ CLUES = (
 )  # fmt: skip
 
 
-def scripted_game(id: str, image: ImageRef, spy_image: ImageRef, *, say: Say | None = None, seed: int = 0) -> Game:
+def scripted_game(id: str, image: ImageRef, spy_image: ImageRef, *, say: Say | None = None) -> Game:
     """A finished game of five players and two rounds; voters find the spy more often than not."""
     settings = GameSettings(players=5, clue_rounds=2, spy_view="blank", votes=8)
-    game = deal(settings, seed=seed, id=id, image=image, spy_image=spy_image)
+    game = deal(settings, seed=0, id=id, image=image, spy_image=spy_image)
     draw = random.Random(id)
     for turn in itertools.count():
         if game.stage != "clue":
@@ -197,7 +199,7 @@ def vision_zero_run(
                 if number:
                     lines = []
                     for place, ref in enumerate(source.take(number * 10_000, games)):
-                        id = f"step-{number}/{place}"
+                        id = f"step-{number}/{place}{'' if say is None else say('game id')}"
                         game = scripted_game(id, ref, ImageRef("blank-112x112", "blank:112x112"), say=say)
                         clue = place % 4 < 2
                         record = game_record(game, ScoringSettings(), phase="clue" if clue else "decision",

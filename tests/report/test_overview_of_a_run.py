@@ -102,9 +102,7 @@ def test_families_are_in_order_of_their_gain(visplay: Path) -> None:
 
 
 def test_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
-    run = read_run(
-        visplay_run(tmp_path, rounds=1, overrides=["model=/models/mine", "images=worlds:charts"])
-    )
+    run = read_run(visplay_run(tmp_path, rounds=1, overrides=["model=/models/mine", "images=worlds:charts"]))
     facts = dict(overview(run, []).facts)
     assert (facts["model"], facts["images"]) == ("mine", "worlds:charts")
 

@@ -91,8 +91,7 @@ function galleryPage(query) {
     if (value) state.set(name, value);
     else state.delete(name);
     state.delete("page");
-    // Typing in the search field makes no entry in the history, and keeps the focus where it is.
-    history.replaceState(null, "", address("questions", Object.fromEntries(state)));
+    stay(address("questions", Object.fromEntries(state)));
     draw(state);
     clear.hidden = [...state.keys()].length === 0;
   };

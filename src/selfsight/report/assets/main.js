@@ -9,6 +9,12 @@ function place() {
   return { name, query: new URLSearchParams(query ?? "") };
 }
 
+// The address of what is shown has changed by a filter: no entry in the history, and the focus stays where it is.
+function stay(here) {
+  history.replaceState(null, "", here);
+  behind = here;
+}
+
 function tabs() {
   const found = [["overview", "Overview"]];
   if (data("questions")) found.push(["questions", "Questions"]);
@@ -25,7 +31,7 @@ function show() {
   const asking = name === "question" && data("questions");
   if (!asking && sheet.open) sheet.close();
   if (!asking || behind === "") {
-    const known = name in PAGES && (name === "overview" || (name === "questions" ? data("questions") : data("games")));
+    const known = Object.hasOwn(PAGES, name) && (name === "overview" || (name === "questions" ? data("questions") : data("games")));
     const page = asking ? "questions" : known ? name : "overview";
     const given = asking ? new URLSearchParams() : query;
     const here = address(page, Object.fromEntries(given));
