@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 from machine import describe_machine
-
 from selfsight.evaluate.oracle import verdict_if_known
 from selfsight.report.page import write_report
 
