@@ -38,6 +38,11 @@ def verdict(image: ImageRef, question: str) -> Verdict:
     return Verdict(None if found.answer is None else answer_key(found.answer), found.family, found.reason)
 
 
+def verdict_if_known(image: ImageRef, question: str) -> Verdict | None:
+    """The same, or None about an image of which nobody knows the truth: what a report is told."""
+    return verdict(image, question) if knows(image) else None
+
+
 def true_label(image: ImageRef, question: str) -> str | None:
     """The labelled control's label: the true answer's key, or None for an ill-posed question."""
     return verdict(image, question).key
