@@ -14,7 +14,7 @@ from selfsight.policy.samplers.vllm.engine import Ask
 from selfsight.policy.samplers.vllm.guard import KeyOnEveryPath
 from selfsight.policy.samplers.vllm.server import stretches
 
-PROMPT = EncodedPrompt(np.array([1, 2]), np.array([0, 0]), None)
+PROMPT = EncodedPrompt(np.array([1, 2]), np.array([0, 0]), ())
 
 
 def answer_to(scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[MutableMapping[str, Any]]:

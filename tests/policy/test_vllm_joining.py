@@ -13,7 +13,7 @@ from selfsight.policy.samplers.vllm.engine import Ask, Drawn, EngineFailure, Key
 from selfsight.policy.samplers.vllm.joining import ATTEMPTS, draw_all
 from selfsight.policy.samplers.vllm.seeds import engine_seed
 
-PROMPT = EncodedPrompt(np.array([1, 2]), np.array([0, 0]), None)
+PROMPT = EncodedPrompt(np.array([1, 2]), np.array([0, 0]), ())
 
 
 def asks(requests: int, samples: int) -> list[Ask]:

@@ -108,7 +108,7 @@ def test_the_engine_is_given_the_learners_own_ids_and_pixels(load: Load) -> None
     encoder = policy.vlm.encoder
     for ask, prompt in zip(engine.asks, PROMPTS, strict=True):
         assert ask.prompt is encoder.encode(prompt)
-        assert ask.image is (None if prompt.image is None else encoder.image(prompt.image))
+        assert ask.image is (encoder.image(prompt.images[0]) if prompt.images else None)
 
 
 def test_full_weights_are_handed_over_and_every_cache_reset_before_the_new_version_counts(load: Load) -> None:
@@ -199,7 +199,7 @@ def test_an_images_tokens_must_be_one_stretch_of_the_prompt(load: Load) -> None:
     for types in (np.roll(prompt.token_types, 1) | prompt.token_types, np.insert(prompt.token_types, offset + 1, 0)):
         ids = np.resize(prompt.input_ids, len(types))
         with pytest.raises(SelfsightError, match="one stretch"):
-            placeholder_range(EncodedPrompt(ids, types, prompt.image), image)
+            placeholder_range(EncodedPrompt(ids, types, prompt.images), image)
 
 
 def test_settings_of_both_modes_are_the_same(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class PaddedBatch:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        return tuple(prompt.image for prompt, _ in self.pairs if prompt.image is not None)
+        return tuple(image for prompt, _ in self.pairs for image in prompt.images)
 
     def forward(self, vlm: Vlm, images: dict[str, Any]) -> Tensor:
         """Hidden states (N, hidden) that predict each scored token; logits (N, V) if the head is not plain."""

@@ -106,9 +106,9 @@ class Vlm:
         length = len(prompt)
         if not self._has_mrope:
             return torch.arange(length)[None], length
-        if prompt.image is None:
+        if not prompt.images:
             return torch.arange(length).expand(3, -1), length
-        grid = self.encoder.image(prompt.image).pixels["image_grid_thw"]
+        grid = torch.cat([self.encoder.image(ref).pixels["image_grid_thw"] for ref in prompt.images])
         planes, delta = self.model.model.get_rope_index(
             torch.from_numpy(prompt.input_ids)[None],
             mm_token_type_ids=torch.from_numpy(prompt.token_types)[None],
@@ -190,7 +190,7 @@ def _probe(vlm: Vlm, *, shared: bool) -> Tensor:
     if not shared:
         return _hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
     # With a "prompt" of one token the places of all twelve are picked.
-    paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), None, 1) for row in ids]
+    paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), (), 1) for row in ids]
     (row,) = pack_rows(paths, 24)
     layout = vlm.row_attention(row, vlm.device)
     mask = prefix.prepared_mask(vlm.device)

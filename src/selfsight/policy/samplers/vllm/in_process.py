@@ -74,10 +74,10 @@ class InProcessEngine:
                 name = str(self._asked)
                 self._asked += 1
                 waiting[name] = ask.key
-                image = ask.prompt.image
-                if image is not None and ask.image is not None and image.id not in items:
-                    items[image.id] = image_item(ask.image)
-                given = engine_input(ask.prompt, ask.image, items[image.id] if image is not None else None)
+                for ref in ask.prompt.images:
+                    if ref.id not in items and ask.image is not None:
+                        items[ref.id] = image_item(ask.image)
+                given = engine_input(ask.prompt, ask.image, *(items[ref.id] for ref in ask.prompt.images))
                 self._engine.add_request(name, given, self._params(ask, sampling), lora_request=served)
             while self._engine.has_unfinished_requests():
                 for output in self._engine.step():

@@ -53,18 +53,18 @@ def image_item(image: EncodedImage) -> Any:
     return MultiModalKwargsItems.from_hf_inputs(items, fields)["image"][0]
 
 
-def engine_input(prompt: EncodedPrompt, image: EncodedImage | None, item: Any) -> Any:
+def engine_input(prompt: EncodedPrompt, image: EncodedImage | None, item: Any = None) -> Any:
     """The prompt as vLLM's engine takes it; `item` is the image's, see `image_item`."""
     from vllm.inputs import mm_input, tokens_input
     from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
 
     ids = prompt.input_ids.tolist()
-    if prompt.image is None or image is None:
+    if image is None:
         return tokens_input(ids)
     offset, length = placeholder_range(prompt, image)
     return mm_input(
         ids,
         MultiModalKwargsItems({"image": [item]}),
-        {"image": [prompt.image.id]},
+        {"image": [prompt.images[0].id]},
         {"image": [PlaceholderRange(offset=offset, length=length)]},
     )

@@ -92,7 +92,12 @@ class VllmSampler:
                 f"limit of {longest}.",
                 hint="Raise sampler.max_model_len, or lower max_completion_length or the image size.",
             )
-        image = None if prompt.image is None else self.vlm.encoder.image(prompt.image)
+        if len(prompt.images) > 1:
+            raise SelfsightError(
+                f"The vLLM sampler takes one image in a prompt, and request {request.id!r} has {len(prompt.images)}.",
+                hint="Set sampler.backend to local.",
+            )
+        image = self.vlm.encoder.image(prompt.images[0]) if prompt.images else None
         return [Ask((request.id, k), prompt, image, engine_seed(request.seed, k)) for k in range(request.n)]
 
     def _rollout(self, request: SampleRequest, index: int, drawn: Drawn, sampling: Sampling) -> Rollout:

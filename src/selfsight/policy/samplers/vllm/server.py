@@ -163,12 +163,12 @@ class ServedEngine:
         }
         if sampling.greedy:
             body["sampling_params"]["n"] = 1  # vLLM refuses more of what is all the same
-        if first.prompt.image is not None and first.image is not None:
+        if first.image is not None:
             from vllm.entrypoints.scale_out.token_in_token_out.mm_serde import encode_mm_kwargs_item
 
             offset, length = placeholder_range(first.prompt, first.image)
             body["features"] = {
-                "mm_hashes": {"image": [first.prompt.image.id]},
+                "mm_hashes": {"image": [first.prompt.images[0].id]},
                 "mm_placeholders": {"image": [{"offset": offset, "length": length}]},
                 "kwargs_data": {"image": [encode_mm_kwargs_item(image_item(first.image))]},
             }
