@@ -91,7 +91,7 @@ class GenerateSampler:
         for row, prompt in enumerate(prompts):
             ids[row, -len(prompt) :], real[row, -len(prompt) :] = prompt.input_ids, 1
             types[row, -len(prompt) :] = prompt.token_types
-        pixels = [self.vlm.encoder.image(prompt.image).pixels for prompt in prompts if prompt.image is not None]
+        pixels = [self.vlm.encoder.image(ref).pixels for prompt in prompts for ref in prompt.images]
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(real),

@@ -161,8 +161,8 @@ def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
     """One group as the tensors of `GRPOTrainer._compute_loss`."""
     vlm, rows = policy.vlm, len(group.rollouts)
     prompt = vlm.encoder.encode(group.prompt)
-    assert prompt.image is not None
-    pixels = vlm.encoder.image(prompt.image).pixels
+    (image,) = prompt.images
+    pixels = vlm.encoder.image(image).pixels
     answers = torch.from_numpy(np.stack([rollout.token_ids for rollout in group.rollouts]))
     ids = torch.from_numpy(prompt.input_ids).expand(rows, -1)
     types = torch.from_numpy(prompt.token_types).expand(rows, -1)

@@ -26,7 +26,6 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,11 @@ from machine import describe_machine
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.heldout import heldout_questions
-from selfsight.methods.loop import Opened, begin
+from selfsight.methods.loop import Method, begin
 from selfsight.methods.visplay.asking import answer_sampling
 from selfsight.methods.visplay.records import POOL
 from selfsight.methods.visplay.roles import Roles, open_roles
-from selfsight.methods.visplay.run import Run
+from selfsight.methods.visplay.run import Visplay
 from selfsight.methods.visplay.stream import open_images
 from selfsight.policy import Group, Rollout, SampleRequest, Sampling
 from selfsight.run import Progress
@@ -108,8 +107,8 @@ def same_rollouts(one: dict[str, list[Rollout]], other: dict[str, list[Rollout]]
 def play_round(config: EvolveConfig, system: str, rows: int, progress: Progress) -> dict[str, Any]:
     """One round in a run folder of its own: seconds by part and phase, tokens drawn, and the pool with its labels."""
 
-    def opening(config: EvolveConfig) -> Opened:
-        return partial(Run, config, open_images(config), opened_roles(config, system, rows))
+    def opening(config: EvolveConfig) -> Method:
+        return Visplay(config, open_images(config), opened_roles(config, system, rows))
 
     timings = begin(config, opening, progress)["timings"]
     assert config.run_name is not None

@@ -58,7 +58,7 @@ def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int)
     vlm = policy.vlm
     encoded = [vlm.encoder.encode(prompt) for prompt in prompts]
     ids = torch.from_numpy(np.stack([one.input_ids for one in encoded]))
-    pixels = [vlm.encoder.image(one.image).pixels for one in encoded if one.image is not None]
+    pixels = [vlm.encoder.image(ref).pixels for one in encoded for ref in one.images]
     inputs = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),

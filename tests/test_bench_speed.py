@@ -102,8 +102,8 @@ def plain_grpo(policy: Policy, work: step.Work, factor: float) -> Any:
         }
 
     def loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        assert prompt.image is not None
-        pixels = policy.vlm.encoder.image(prompt.image).pixels
+        (image,) = prompt.images
+        pixels = policy.vlm.encoder.image(image).pixels
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         types = torch.zeros_like(ids)
         types[:, : len(prompt)] = torch.from_numpy(prompt.token_types)

@@ -187,6 +187,8 @@ class PromptEncoder:
         self._prompts: _Recent[Prompt, EncodedPrompt] = _Recent(prompt_cache, lambda _: 1)
         self._splice: dict[int, bool] = {}  # by number of images
         self.placeholder_ids = _placeholder_ids(config, self.processor)
+        # Gemma's processor calls the token in front of an image its image token.
+        self._image_id = int(getattr(config, "image_token_id", self.processor.image_token_id))
         self._special = sorted(
             (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special),
             key=len,
@@ -243,7 +245,7 @@ class PromptEncoder:
         out.pop("attention_mask", None)
         out.pop("mm_token_type_ids", None)
         out.pop("token_type_ids", None)
-        types = np.isin(ids, self.placeholder_ids).astype(np.int64)
+        types = (ids == self._image_id).astype(np.int64)
         return ids, types, out
 
     def _spliced(self, images: Sequence[ImageRef], text: str) -> tuple[np.ndarray, np.ndarray]:

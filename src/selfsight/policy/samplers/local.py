@@ -273,6 +273,7 @@ class _CachedSteps:
             input_ids=torch.from_numpy(prompt.input_ids)[None].to(vlm.device),
             position_ids=vlm.position_argument(places[:, None].expand(3, -1, -1)),
             use_cache=True,
+            **vlm.modality_argument(prompt.token_types[None]),
             **image_inputs(prompt.images),
         )
         self._cache: Any = out.past_key_values
