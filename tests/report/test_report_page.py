@@ -143,6 +143,17 @@ def test_a_picture_of_impossible_size_or_name_is_not_drawn(vision_zero: Path, re
     assert Pictures(read_run(vision_zero).config, None, 1).add(ref) is None
 
 
+@pytest.mark.parametrize("root", ["~nobody/x", "a\0b", 5, ""])
+def test_a_root_that_is_no_folder_does_not_stop_a_report(tmp_path: Path, root: object) -> None:
+    (tmp_path / "photos").mkdir()
+    run = visplay_run(tmp_path, images=1, rounds=1, photographs=True, overrides=[f"images={tmp_path / 'photos'}"])
+    summary = json.loads((run / "summary.json").read_text())
+    summary["images"] = {"of": {"root": root}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    (trouble,) = write_report(run).troubles
+    assert trouble.what.startswith("2 cannot be shown")
+
+
 def test_more_pictures_are_smaller_ones(visplay: Path) -> None:
     sides = []
     for expected in (10, 2_000, 10_000):

@@ -173,8 +173,9 @@ def _root(run: RunReading) -> str | None:
     """Where the run's image files lay, by its summary."""
     images = (run.summary or {}).get("images")
     while isinstance(images, dict):
-        if isinstance(images.get("root"), str):
-            return str(images["root"])
+        root = images.get("root")
+        if isinstance(root, str) and root.startswith("/") and "\0" not in root:
+            return root
         images = images.get("of")
     return None
 

@@ -106,7 +106,7 @@ def _source(config: EvolveConfig, root: str | None) -> ImageSource:
     if config.images.startswith("worlds"):
         source = _Drawn(seed=0)
     else:
-        given = resolve(Path(root if root is not None else config.images).expanduser())
+        given = resolve(Path(config.images).expanduser() if root is None else Path(root))
         source = FileSource(
             name=config.images,
             root=given.parent if given.is_file() else given,
