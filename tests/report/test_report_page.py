@@ -130,6 +130,7 @@ def test_a_picture_that_cannot_be_opened_is_named_and_shown_as_missing(visplay: 
         assert pictures.add(ImageRef(f"m-{origin}", str(tmp_path / origin))) is None
     (trouble,) = pictures.troubles()
     assert trouble.what.startswith("3 cannot be shown")
+    assert str(tmp_path) not in trouble.what
     (red,) = pictures.thumbnails
     assert (red.width, red.height) == (256, 128)
 
@@ -183,6 +184,7 @@ def test_troubles_stand_in_the_page(visplay: Path, tmp_path: Path) -> None:
     written = write_report(run, tmp_path / "report.html")
     shown = Elements(written.path.read_text()).blocks["overview"]["troubles"]
     assert [where for where, _ in shown] == ["metrics.jsonl, line 17", "rounds/1/votes.parquet"]
+    assert str(run) not in written.path.read_text()
     assert written.questions == 96
 
 

@@ -15,6 +15,7 @@ from selfsight.report.figures import change, share, with_interval
 from selfsight.report.games import ablations, about_games, skill
 from selfsight.report.reading import Entry, RunReading, StageTime, Trouble, interval, number
 from selfsight.report.terminal import verdict
+from selfsight.run.progress import duration
 
 Status = Literal["better", "worse", "unclear", "unfinished"]
 
@@ -175,7 +176,7 @@ def _facts(run: RunReading) -> tuple[tuple[str, str], ...]:
     total = number(timings.get("total")) if isinstance(timings, dict) else None
     total = total if total is not None else sum(stage.seconds for stage in run.stages) or None
     if total is not None:
-        facts.append(("time", f"{total / 60:.0f} min" if total < 7200 else f"{total / 3600:.1f} h"))
+        facts.append(("time", duration(total)))
     versions = (run.summary or {}).get("versions")
     if isinstance(versions, dict):
         facts.append(("version", str(versions.get("selfsight"))))

@@ -173,7 +173,7 @@ def _refuse_constant(name: str) -> Literal[0]:
 
 
 def trouble_of(path: Path, error: SelfsightError) -> Trouble:
-    """A file that another reader refused, named as a part of the run at `path`."""
-    message = error.message.removeprefix(f"{path}/")
+    """A file that another reader refused, named as a part of the run at `path`, wherever that lies."""
+    message = error.message.replace(f"{path}/", "")
     where, _, what = message.partition(": ")
     return Trouble(where, what) if what else Trouble("", message)
