@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from made_runs import vision_zero_run, visplay_run
 from selfsight.images import ImageRef
+from selfsight.report import page
 from selfsight.report.gallery import chosen
 from selfsight.report.page import harmless_json, render, write_report
 from selfsight.report.pictures import Pictures, thumbnail
@@ -93,6 +95,19 @@ def test_games_can_be_replayed_from_the_page(vision_zero: Path, tmp_path: Path) 
     assert blocks["plays-0"][2]["advantages"] is None  # its decision stage trained
     assert any("add up to 0" in line for line in play["lines"])
     assert blocks["album"]["images"][columns["spy_image"][0]][1] == "blank-112x112"
+
+
+def test_a_run_of_both_methods_shows_questions_and_games(
+    visplay: Path, vision_zero: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Path(shutil.copytree(visplay, tmp_path / "both"))
+    shutil.copy(vision_zero / "rounds/1/games.jsonl", both / "rounds/1/games.jsonl")
+    run = read_run(both)
+    mixed = replace(run, config=run.config.model_copy(update={"method": "mixed"}))
+    monkeypatch.setattr(page, "read_run", lambda path: mixed)
+    blocks = report_of(both, tmp_path).blocks
+    assert (blocks["questions"]["shown"], blocks["games"]["shown"]) == (96, 6)
+    assert {place for place, _ in blocks["album"]["images"]} == set(range(len(blocks["album"]["images"])))
 
 
 def test_a_game_that_does_not_follow_from_its_samples_is_named_and_not_shown(tmp_path: Path) -> None:

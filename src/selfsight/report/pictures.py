@@ -124,8 +124,8 @@ def _source(config: EvolveConfig, root: str | None) -> ImageSource:
             limits=Limits(),
             max_bad_fraction=0.0,
         )
-    if config.method == "vision-zero" and config.vision_zero.spy_view == "blank":
+    if config.method != "visplay" and config.vision_zero.spy_view == "blank":
         return BlankView(source)
-    if config.method == "vision-zero" and config.vision_zero.spy_view == "degraded":
+    if config.method != "visplay" and config.vision_zero.spy_view == "degraded":
         return DegradedView(source, config.vision_zero.degradation, seed=0)
     return source
