@@ -17,6 +17,7 @@ import pytest
 from browser.conftest import Opened
 from browser.payloads import PAYLOADS
 from made_runs import vision_zero_run, visplay_run
+from selfsight.evaluate.oracle import verdict_if_known
 from selfsight.report.page import write_report
 
 OPEN_ALL = """([first, last]) => {
@@ -134,14 +135,19 @@ def test_no_payload_in_a_run_of_questions_comes_to_life(
     asked = {"question", "completion", "reason", "answer", "key", "gate reason"}
     asked |= {"image name"} if photographs else set()
     assert {field for field, times in say.times.items() if times >= 200} == asked
-    check(chromium, write_report(run, tmp_path / "report.html").path, questions_report, walk_questions)
+    check(
+        chromium,
+        write_report(run, tmp_path / "report.html", truth=verdict_if_known).path,
+        questions_report,
+        walk_questions,
+    )
 
 
 def test_no_payload_in_a_run_of_games_comes_to_life(chromium: Any, games_report: Path, tmp_path: Path) -> None:
     say = Speaker()
     run = vision_zero_run(tmp_path, games=200, rounds=1, say=say)
     assert {field for field, times in say.times.items() if times >= 200} == {"clue", "note", "vote", "game id"}
-    check(chromium, write_report(run, tmp_path / "report.html").path, games_report, walk_games)
+    check(chromium, write_report(run, tmp_path / "report.html", truth=verdict_if_known).path, games_report, walk_games)
 
 
 def check(chromium: Any, report: Path, harmless: Path, walk: Callable[[Opened, Callable[[], None]], None]) -> None:

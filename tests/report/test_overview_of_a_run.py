@@ -88,6 +88,18 @@ def test_a_gain_in_question_answering_alone_is_no_gain_in_the_game(tmp_path: Pat
     assert headline.sentences[0].startswith("It cannot be said to find the spy more often")
 
 
+def test_a_run_of_both_methods_has_the_figures_of_both(vision_zero: Path, visplay: Path) -> None:
+    games, questions = read_run(vision_zero), read_run(visplay)
+    rounds = ({**questions.rounds[0], "decisions": games.rounds[0]["decisions"]}, games.rounds[1])
+    both = replace(games, config=games.config.model_copy(update={"method": "mixed"}), rounds=rounds)
+    found = overview(both, [])
+    assert dict(found.facts)["method"] == "VisPlay and Vision-Zero"
+    assert found.headline.sentences[0].startswith("It got better: held-out accuracy")
+    assert found.headline.sentences[1].startswith("It finds the spy more often")
+    assert [one.round for one in found.rounds] == [1]
+    assert found.measured[0].name == "spy found"
+
+
 def test_rounds_show_pool_labels_and_calibration(visplay: Path) -> None:
     first = overview(read_run(visplay), []).rounds[0]
     assert (first.candidates, first.kept, first.labels_right, first.well_posed) == (24, 18, 0.6, 0.8)

@@ -8,6 +8,7 @@ import pytest
 
 from made_runs import visplay_run
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.oracle import verdict_if_known
 from selfsight.images import ImageRef
 from selfsight.report.questions import find_question, question_tables
 from selfsight.report.reading import Trouble, interval, number, read_run
@@ -124,6 +125,24 @@ def test_the_parts_of_a_phase_under_way_are_read(copy: Path) -> None:
         ("curation", False, 24),
     ]
     assert tables[1].questions[2].votes is not None
+
+
+def test_a_part_that_vanishes_while_it_is_looked_for_is_named(copy: Path) -> None:
+    parts = copy / "rounds/3/parts"
+    parts.mkdir(parents=True)
+    (parts / "votes-1234abcd-00000.parquet").symlink_to("gone")
+    troubles: list[Trouble] = []
+    assert [t.round for t in question_tables(copy, None, troubles)] == [1, 1, 2, 2]
+    assert {t.where for t in troubles} == {
+        "rounds/3/parts/candidates-1234abcd-00000.parquet", "rounds/3/parts/votes-1234abcd-00000.parquet"
+    }  # fmt: skip
+
+
+def test_an_id_that_names_no_picture_has_no_truth() -> None:
+    assert verdict_if_known(ImageRef("w-nowhere", "x"), "How many?") is None
+    assert verdict_if_known(ImageRef("f-0011", "x"), "How many?") is None
+    known = verdict_if_known(ImageRef("w-mixed-train-7-0", "x"), "How many red circles are there?")
+    assert known is not None
 
 
 def test_a_question_is_found_by_its_id(visplay: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from made_runs import vision_zero_run, visplay_run
 from selfsight.images import ImageRef
+from selfsight.report import page
 from selfsight.report.gallery import chosen
 from selfsight.report.page import harmless_json, render, write_report
 from selfsight.report.pictures import Pictures, thumbnail
@@ -95,6 +97,19 @@ def test_games_can_be_replayed_from_the_page(vision_zero: Path, tmp_path: Path) 
     assert blocks["album"]["images"][columns["spy_image"][0]][1] == "blank-112x112"
 
 
+def test_a_run_of_both_methods_shows_questions_and_games(
+    visplay: Path, vision_zero: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Path(shutil.copytree(visplay, tmp_path / "both"))
+    shutil.copy(vision_zero / "rounds/1/games.jsonl", both / "rounds/1/games.jsonl")
+    run = read_run(both)
+    mixed = replace(run, config=run.config.model_copy(update={"method": "mixed"}))
+    monkeypatch.setattr(page, "read_run", lambda path: mixed)
+    blocks = report_of(both, tmp_path).blocks
+    assert (blocks["questions"]["shown"], blocks["games"]["shown"]) == (96, 6)
+    assert {place for place, _ in blocks["album"]["images"]} == set(range(len(blocks["album"]["images"])))
+
+
 def test_a_game_that_does_not_follow_from_its_samples_is_named_and_not_shown(tmp_path: Path) -> None:
     run = vision_zero_run(tmp_path)
     file = run / "rounds/1/games.jsonl"
@@ -130,6 +145,7 @@ def test_a_picture_that_cannot_be_opened_is_named_and_shown_as_missing(visplay: 
         assert pictures.add(ImageRef(f"m-{origin}", str(tmp_path / origin))) is None
     (trouble,) = pictures.troubles()
     assert trouble.what.startswith("3 cannot be shown")
+    assert str(tmp_path) not in trouble.what
     (red,) = pictures.thumbnails
     assert (red.width, red.height) == (256, 128)
 
@@ -141,6 +157,17 @@ def test_a_picture_that_cannot_be_opened_is_named_and_shown_as_missing(visplay: 
 ])  # fmt: skip
 def test_a_picture_of_impossible_size_or_name_is_not_drawn(vision_zero: Path, ref: ImageRef) -> None:
     assert Pictures(read_run(vision_zero).config, None, 1).add(ref) is None
+
+
+@pytest.mark.parametrize("root", ["~nobody/x", "a\0b", 5, ""])
+def test_a_root_that_is_no_folder_does_not_stop_a_report(tmp_path: Path, root: object) -> None:
+    (tmp_path / "photos").mkdir()
+    run = visplay_run(tmp_path, images=1, rounds=1, photographs=True, overrides=[f"images={tmp_path / 'photos'}"])
+    summary = json.loads((run / "summary.json").read_text())
+    summary["images"] = {"of": {"root": root}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    (trouble,) = write_report(run).troubles
+    assert trouble.what.startswith("2 cannot be shown")
 
 
 def test_more_pictures_are_smaller_ones(visplay: Path) -> None:
@@ -172,6 +199,7 @@ def test_troubles_stand_in_the_page(visplay: Path, tmp_path: Path) -> None:
     written = write_report(run, tmp_path / "report.html")
     shown = Elements(written.path.read_text()).blocks["overview"]["troubles"]
     assert [where for where, _ in shown] == ["metrics.jsonl, line 17", "rounds/1/votes.parquet"]
+    assert str(run) not in written.path.read_text()
     assert written.questions == 96
 
 

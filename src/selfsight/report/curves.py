@@ -144,21 +144,22 @@ _VISION_ZERO: Final = (
 )  # fmt: skip
 
 
-def curves(method: str, metrics: Sequence[Line], most_points: int = MOST_POINTS) -> Curves:
-    """The charts of a run of `method`; a chart without any value is left out."""
+def curves(metrics: Sequence[Line], most_points: int = MOST_POINTS) -> Curves:
+    """The charts of a run of any method: each step says whose it is. A chart without any value is left out."""
     placed = [(place, line) for line in metrics if (place := _place(line)) is not None]
     stretches = _stretches([place for place, _ in placed])
     per_point = max(1, math.ceil(len(placed) / most_points))
-    found = []
-    for plan in _VISPLAY if method == "visplay" else _VISION_ZERO:
+    found: dict[str, Curve] = {}
+    for plan in (*_VISPLAY, *_VISION_ZERO):
         series = tuple(
             Series(name, role, pieces)
             for name, role, phases, read in plan.series
             if (pieces := _pieces([line for _, line in placed], stretches, phases, read, per_point))
         )
         if series:
-            found.append(Curve(plan.title, plan.about, plan.form, series))
-    return Curves(len(placed), per_point, stretches, tuple(found))
+            before = found[plan.title].series if plan.title in found else ()
+            found[plan.title] = Curve(plan.title, plan.about, plan.form, (*before, *series))
+    return Curves(len(placed), per_point, stretches, tuple(found.values()))
 
 
 def _place(line: Line) -> tuple[int, str] | None:

@@ -22,7 +22,7 @@ _MARKS = {"passed": "\N{CHECK MARK}", "rejected": "\N{BALLOT X}", "not reached":
 def explain(run_path: Path, question_id: str, stream: TextIO, *, truth: TruthOf | None = None) -> None:
     """Prints why a question earned what it earned, and what became of it."""
     run = read_run(run_path)
-    if run.config.method != "visplay":
+    if not run.asks:
         raise SelfsightError(
             f"{run.path}: is a run of {run.config.method}, which asks no questions",
             hint=f"`selfsight report {run_path}` replays its games, with every reward",

@@ -15,6 +15,7 @@ from selfsight.report.figures import change, share, with_interval
 from selfsight.report.games import ablations, about_games, skill
 from selfsight.report.reading import Entry, RunReading, StageTime, Trouble, interval, number
 from selfsight.report.terminal import verdict
+from selfsight.run.progress import duration
 
 Status = Literal["better", "worse", "unclear", "unfinished"]
 
@@ -118,7 +119,7 @@ def overview(run: RunReading, troubles: list[Trouble]) -> Overview:
         measured=_measured(run),
         chance=number((run.summary or {}).get("chance")),
         families=_families(run.base, last),
-        rounds=tuple(_round(entry) for entry in run.rounds) if run.config.method == "visplay" else (),
+        rounds=tuple(_round(entry) for entry in run.rounds if "kept" in entry) if run.asks else (),
         stages=tuple(stages.values()),
         notes=_notes(run),
     )
@@ -137,14 +138,13 @@ def _headline(run: RunReading, troubles: list[Trouble]) -> Headline:
 
 
 def _finished(run: RunReading, summary: Entry) -> Headline:
-    games = run.config.method == "vision-zero"
     sentences = [verdict(summary)]
     decisive = summary["delta"]
-    if games and (found := skill(summary)) is not None:
-        # What the games train comes first; question answering is transfer.
-        sentences.insert(0, found)
-        decisive = summary["rounds"][-1]["decisions"]["change"]
-    if games:
+    if run.plays and (found := skill(summary)) is not None:
+        # What is trained comes first; without questions, answering them is transfer.
+        sentences.insert(1 if run.asks else 0, found)
+        decisive = decisive if run.asks else summary["rounds"][-1]["decisions"]["change"]
+    if run.plays:
         sentences.append(about_games(summary))
     low, high = decisive["ci95"]
     status: Status = "better" if low > 0 else "worse" if high < 0 else "unclear"
@@ -152,17 +152,20 @@ def _finished(run: RunReading, summary: Entry) -> Headline:
 
 
 def _control(run: RunReading) -> list[str]:
-    if run.config.method == "vision-zero":
+    found = []
+    if run.asks:
+        normal = ControlSettings().model_dump()
+        found += [f"{name}={value}" for name, value in run.config.visplay.controls if value != normal[name]]
+    if run.plays:
         own = run.config.vision_zero
-        return ablations({"mode": own.switching.mode, "baseline": own.rewards.baseline})
-    normal = ControlSettings().model_dump()
-    return [f"{name}={value}" for name, value in run.config.visplay.controls if value != normal[name]]
+        found += ablations({"mode": own.switching.mode, "baseline": own.rewards.baseline})
+    return found
 
 
 def _facts(run: RunReading) -> tuple[tuple[str, str], ...]:
     config = run.config
     facts = [
-        ("method", {"visplay": "VisPlay", "vision-zero": "Vision-Zero"}[config.method]),
+        ("method", " and ".join([*(["VisPlay"] if run.asks else []), *(["Vision-Zero"] if run.plays else [])])),
         ("recipe", config.recipe),
         ("model", _without_folders(config.model)),
         ("images", _without_folders(config.images)),
@@ -175,7 +178,7 @@ def _facts(run: RunReading) -> tuple[tuple[str, str], ...]:
     total = number(timings.get("total")) if isinstance(timings, dict) else None
     total = total if total is not None else sum(stage.seconds for stage in run.stages) or None
     if total is not None:
-        facts.append(("time", f"{total / 60:.0f} min" if total < 7200 else f"{total / 3600:.1f} h"))
+        facts.append(("time", duration(total)))
     versions = (run.summary or {}).get("versions")
     if isinstance(versions, dict):
         facts.append(("version", str(versions.get("selfsight"))))
@@ -193,7 +196,7 @@ def _before_after(run: RunReading) -> tuple[BeforeAfter, ...]:
     delta = _mapping((run.summary or {}).get("delta"))
     base, final = run.base["heldout"], run.rounds[-1]["heldout"] if run.rounds else {}
     rows = []
-    if run.config.method == "vision-zero":
+    if run.plays:
         rows += _spy_found(run)
     for name, value, ci in MEASURES:
         moved, bounds = number(delta.get(value)), interval(delta.get(ci))
@@ -219,7 +222,7 @@ def _spy_found(run: RunReading) -> list[BeforeAfter]:
 def _measured(run: RunReading) -> tuple[Measured, ...]:
     entries = [*([run.base] if run.base else []), *run.rounds]
     found = []
-    if run.config.method == "vision-zero":
+    if run.plays:
         points = [(int(e["round"]), _estimate(_mapping(e.get("decisions")), "accuracy", "ci95")) for e in entries]
         found.append(Measured("spy found", _present(points)))
     for name, value, ci in MEASURES:

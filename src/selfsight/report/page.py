@@ -81,14 +81,14 @@ def write_report(
     album = Album()
     blocks: list[Block] = []
     questions = games = 0
-    if run.config.method == "visplay":
+    if run.asks:
         found = gallery(run, album, truth, troubles, most=most_questions)
         questions = found.shown
         if questions:
             columns = {"columns": found.columns, "names": found.names, "piece": PIECE}
             blocks.append(_block("questions", {**columns, "shown": found.shown, "asked": found.asked}))
             blocks += [_block(f"details-{i}", piece) for i, piece in enumerate(found.details)]
-    else:
+    if run.plays:
         played = replays(run, album, troubles, most=most_games)
         games = played.shown
         if games:
@@ -98,7 +98,7 @@ def write_report(
     pictures = Pictures(run.config, _root(run), len(album.refs))
     blocks += _picture_blocks(album, pictures)
     troubles += pictures.troubles()
-    drawn = curves(run.config.method, run.metrics)
+    drawn = curves(run.metrics)
     blocks.insert(0, _block("overview", _overview_data(run, first, drawn, troubles)))
     path = (run.path / "report.html") if out is None else Path(out)
     page = render(f"{run.name}: {run.config.method}", run.name, first.headline.sentences[0], blocks).encode()
@@ -111,8 +111,9 @@ def render_written(report: Report, stream: TextIO) -> None:
     out = console(stream)
     for trouble in report.troubles:
         out.print(Text(f"left out: {plain_text(f'{trouble.where}: {trouble.what}')}"), soft_wrap=True)
-    held = f"{report.questions} questions" if report.questions else f"{report.games} games"
-    out.print(Text(f"{plain_text(str(report.path))}: {held}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
+    counts = ((report.questions, "questions"), (report.games, "games"))
+    held = [f"{count} {what}" for count, what in counts if count] or ["no questions and no games"]
+    out.print(Text(f"{plain_text(str(report.path))}: {', '.join(held)}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
 
 
 def render(title: str, name: str, headline: str, blocks: Sequence[Block]) -> str:
@@ -173,8 +174,9 @@ def _root(run: RunReading) -> str | None:
     """Where the run's image files lay, by its summary."""
     images = (run.summary or {}).get("images")
     while isinstance(images, dict):
-        if isinstance(images.get("root"), str):
-            return str(images["root"])
+        root = images.get("root")
+        if isinstance(root, str) and root.startswith("/") and "\0" not in root:
+            return root
         images = images.get("of")
     return None
 

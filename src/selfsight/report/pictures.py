@@ -19,6 +19,7 @@ from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
 from selfsight.images import BlankView, DegradedView, ImageRef, ImageSource, Limits
 from selfsight.images.files import FileSource, resolve
+from selfsight.images.views import files_behind
 from selfsight.images.worlds import WorldSource
 from selfsight.report.reading import Trouble
 
@@ -51,6 +52,8 @@ class Pictures:
     def __init__(self, config: EvolveConfig, root: str | None, expected: int) -> None:
         self.missing: list[str] = []
         self._source = _source(config, root)
+        files = files_behind(self._source)
+        self._root = None if files is None else files.root
         self._drawn = config.images.startswith("worlds")
         self._side = next((side for most, side in _SIDES if expected <= most), _SMALLEST)
         self._names: dict[str, str | None] = {}
@@ -78,7 +81,7 @@ class Pictures:
         try:
             image = self._source.open(ref)
         except SelfsightError as error:
-            self.missing.append(error.message)
+            self.missing.append(_without(self._root, error.message))
             return None
         found = thumbnail(image, self._side, lossless=self._drawn or ref.id.startswith("blank-"))
         return self._thumbnails.setdefault(found.name, found).name
@@ -97,6 +100,11 @@ def thumbnail(image: Image.Image, side: int, *, lossless: bool) -> Thumbnail:
     return Thumbnail(hashlib.blake2b(data, digest_size=8).hexdigest(), small.width, small.height, data)
 
 
+def _without(root: Path | None, message: str) -> str:
+    """A message that does not tell where on the machine the images lie."""
+    return message if root is None else message.replace(f"{root}/", "").replace(str(root), root.name)
+
+
 def _source(config: EvolveConfig, root: str | None) -> ImageSource:
     """What opens a run's references, without looking through its files again.
 
@@ -106,7 +114,7 @@ def _source(config: EvolveConfig, root: str | None) -> ImageSource:
     if config.images.startswith("worlds"):
         source = _Drawn(seed=0)
     else:
-        given = resolve(Path(root if root is not None else config.images).expanduser())
+        given = resolve(Path(config.images).expanduser() if root is None else Path(root))
         source = FileSource(
             name=config.images,
             root=given.parent if given.is_file() else given,
@@ -116,8 +124,8 @@ def _source(config: EvolveConfig, root: str | None) -> ImageSource:
             limits=Limits(),
             max_bad_fraction=0.0,
         )
-    if config.method == "vision-zero" and config.vision_zero.spy_view == "blank":
+    if config.method != "visplay" and config.vision_zero.spy_view == "blank":
         return BlankView(source)
-    if config.method == "vision-zero" and config.vision_zero.spy_view == "degraded":
+    if config.method != "visplay" and config.vision_zero.spy_view == "degraded":
         return DegradedView(source, config.vision_zero.degradation, seed=0)
     return source

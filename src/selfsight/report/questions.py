@@ -163,13 +163,21 @@ def _candidates(folder: Path) -> _Files:
     if not written:
         return _Files((), None, False)
     # A run that was resumed with other settings asks anew, under another name: the last one is the run's.
-    kind = max(written, key=lambda part: part.stat().st_mtime).name.rpartition("-")[0]
+    kind = max(written, key=_written_at).name.rpartition("-")[0]
     pairs = [
         (part.with_name(part.name.replace("votes-", "candidates-", 1)), part)
         for part in written
         if part.name.rpartition("-")[0] == kind
     ]
     return _Files(tuple(pairs), None, False)
+
+
+def _written_at(part: Path) -> float:
+    """When a part was written; parts of a run that goes on may vanish at any moment."""
+    try:
+        return part.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _table(

@@ -59,10 +59,20 @@ class RunReading:
     @property
     def rounds_planned(self) -> int:
         """Rounds that the settings ask for."""
-        if self.config.method == "visplay":
-            return self.config.visplay.rounds
         own = self.config.vision_zero
-        return math.ceil(own.iterations / own.eval_steps)
+        return (self.config.visplay.rounds if self.asks else 0) + (
+            math.ceil(own.iterations / own.eval_steps) if self.plays else 0
+        )
+
+    @property
+    def asks(self) -> bool:
+        """Whether questions are asked in it: VisPlay, alone or in turn with games."""
+        return self.config.method != "vision-zero"
+
+    @property
+    def plays(self) -> bool:
+        """Whether games are played in it: Vision-Zero, alone or in turn with questions."""
+        return self.config.method != "visplay"
 
 
 def read_run(path: Path) -> RunReading:
@@ -173,7 +183,7 @@ def _refuse_constant(name: str) -> Literal[0]:
 
 
 def trouble_of(path: Path, error: SelfsightError) -> Trouble:
-    """A file that another reader refused, named as a part of the run at `path`."""
-    message = error.message.removeprefix(f"{path}/")
+    """A file that another reader refused, named as a part of the run at `path`, wherever that lies."""
+    message = error.message.replace(f"{path}/", "")
     where, _, what = message.partition(": ")
     return Trouble(where, what) if what else Trouble("", message)
