@@ -212,7 +212,7 @@ def measure(folder: Path, per_step: int, length: int, repeats: int, warmup: int)
     policy.vlm.banned[never_drawn(policy)] = True
     draws = {
         "shared": sampler.ours(policy, steps[0], "shared", length),
-        "generate": sampler.generate(policy, steps[0], length),
+        "generate": sampler.generate(policy, policy.vlm.model, steps[0], length),
     }
     checked |= sampler.check(policy, steps[0], draws, length)
     policy.usage = Usage()
