@@ -62,13 +62,16 @@ def test_an_engine_is_started_with_the_settings_and_with_what_the_model_says(loa
     assert options.image_size == {"shortest_edge": 3136, "longest_edge": 6272}
 
 
-def test_closing_ends_every_engine_once(load: Load) -> None:
+def test_closing_a_role_ends_the_engine_of_all(load: Load) -> None:
+    lora = LoraOptions(rank=3)
+    policies = {name: load(learning=FAST, lora=lora) for name in ("questioner", "reasoner")}
     engines = FakeEngines(SamplerSettings(backend="vllm"))
-    engines.policy = load(learning=FAST)
-    engine = engines.sampler(engines.policy).engine
-    engines.close()
-    engines.close()
-    assert isinstance(engine, FakeEngine) and engine.told.count("close") == 1
+    for name, policy in policies.items():
+        engines.policy, policy.name = policy, name
+        policy.sampler = engines.sampler(policy)
+        policy.close()
+    engine = engines.running["shared"]
+    assert isinstance(engine, FakeEngine) and engine.told.count("close") == 2
 
 
 def test_without_vllm_the_error_comes_before_the_model_is_loaded_and_has_the_command(

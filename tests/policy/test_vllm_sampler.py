@@ -6,18 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
-from selfsight.policy import LoraOptions, Policy, SampleRequest, Sampling
+from selfsight.policy import LoraOptions, Policy, Rollout, SampleRequest, Sampling
 from selfsight.policy.processor import EncodedPrompt
 from selfsight.policy.samplers.vllm.adapters import check_adapters
+from selfsight.policy.samplers.vllm.agreement import Agreement
 from selfsight.policy.samplers.vllm.engine import Ask, Drawn, EngineFailure, EngineOptions, Key
 from selfsight.policy.samplers.vllm.inputs import placeholder_range
 from selfsight.policy.samplers.vllm.options import command_line, engine_settings
 from selfsight.policy.samplers.vllm.sampler import VllmSampler
+from selfsight.policy.scoring import ScoreItem, score
 from selfsight.policy.weights import plain_state
 
 from .conftest import FAST, PROMPTS, Load, draw_groups, requests
@@ -27,9 +30,12 @@ LORA = LoraOptions(rank=2)
 
 
 class FakeEngine:
-    """Draws ids from each seed alone and remembers what it was told."""
+    """Draws ids from each seed alone, scores them as the learner does, and remembers what it was told."""
 
-    def __init__(self, policy: Policy, *, fail_after: int | None = None, max_model_len: int = 512) -> None:
+    def __init__(
+        self, policy: Policy, *, fail_after: int | None = None, max_model_len: int = 512, wrong: float = 0.0
+    ) -> None:
+        self.vlm, self.wrong = policy.vlm, wrong
         vlm = policy.vlm
         self.options = EngineOptions(
             vlm.folder, "float32", vlm.eos_ids, vlm.encoder.placeholder_ids, max_model_len=max_model_len
@@ -50,7 +56,11 @@ class FakeEngine:
             ids = random.integers(20, 200, sampling.max_completion_length).tolist()
             if ask.seed % 2:
                 ids = [*ids[:3], self.options.eos_ids[0]]
-            yield ask.key, Drawn(ids, [-0.25] * len(ids))
+            item = ScoreItem(ask.prompt, (np.array(ids),))
+            with torch.no_grad():
+                scores = score(self.vlm, [item], 1.0 if sampling.greedy else sampling.temperature).logprobs
+            seen = 0.0 if ask.image is None else self.wrong
+            yield ask.key, Drawn(ids, [float(value) + seen for value in scores])
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         self.told.append("weights")
@@ -68,8 +78,8 @@ class FakeEngine:
         self.told.append("close")
 
 
-def with_engine(policy: Policy, **options: int) -> FakeEngine:
-    engine = FakeEngine(policy, **options)
+def with_engine(policy: Policy, **options: float) -> FakeEngine:
+    engine = FakeEngine(policy, **options)  # type: ignore[arg-type]
     policy.sampler = VllmSampler(policy.name, policy.vlm, engine)
     return engine
 
@@ -152,6 +162,32 @@ def test_adapters_in_the_vision_tower_are_refused_by_name(load: Load) -> None:
     with pytest.raises(SelfsightError, match=r"visual\..*qkv"):
         VllmSampler("tiny", policy.vlm, FakeEngine(policy))
     check_adapters(load(learning=FAST, lora=LORA).vlm)
+
+
+def test_an_engine_that_sees_other_images_than_the_learner_is_refused_at_the_first(load: Load) -> None:
+    policy = load()
+    with_engine(policy, wrong=0.01)
+    policy.sample(requests(PROMPTS[3:]), SHORT)  # text alone is as the learner has it
+    with pytest.raises(SelfsightError, match=r"differ from the learner's by 0\.01 .* image of shape \(1, 8, 8\)"):
+        policy.sample(requests(), SHORT)
+    with_engine(policy, wrong=1e-4)
+    policy.sample(requests(), SHORT)
+
+
+def test_every_shape_of_image_is_compared_once(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = load()
+    with_engine(policy)
+    scored: list[Prompt] = []
+    right = Agreement._scored
+
+    def counted(self: Agreement, prompt: Prompt, rollout: Rollout) -> np.ndarray:
+        scored.append(prompt)
+        return right(self, prompt, rollout)
+
+    monkeypatch.setattr(Agreement, "_scored", counted)
+    for _ in range(2):
+        policy.sample(requests(), SHORT)
+    assert scored == [PROMPTS[0], PROMPTS[3]]  # of one shape, and without an image
 
 
 def test_a_model_family_that_was_not_compared_is_refused(load: Load) -> None:

@@ -1,5 +1,6 @@
 """The engine in this process: what it draws is what the learner would score, before and after new weights."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from policy.conftest import FAST, PROMPTS, Load, draw_groups, requests
 from selfsight.errors import SelfsightError
 from selfsight.policy import LearnerOptions, LoraOptions, LossOptions, Policy, SampleRequest, Sampling
+from selfsight.policy.samplers.vllm import in_process
+from selfsight.policy.samplers.vllm.options import engine_settings
 from selfsight.policy.weights import plain_state
 from tiny_models import build_qwen2_5_vl
 
@@ -34,6 +37,21 @@ def test_engine_logprobs_equal_learner_logprobs(served: Served, family: str) -> 
         rollouts = policy.sample(requests(), Sampling(temperature, 10))
         assert rescored(policy, rollouts, temperature) < 1e-4
         assert rescored(policy, rollouts, temperature + 0.3) > 1e-2
+
+
+def test_pixels_are_normalised_once(
+    load: Load, start: StartEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = build_qwen2_5_vl(tmp_path / "model") / "preprocessor_config.json"
+    stated = {"do_rescale": True, "do_normalize": True, "image_mean": [0.85] * 3, "image_std": [0.3] * 3}
+    file.write_text(json.dumps(json.loads(file.read_text()) | stated))
+    policy = load(folder=file.parent)
+    serve(policy, start(policy))
+    assert rescored(policy, policy.sample(requests(), SHORT)) < 1e-4
+    monkeypatch.setattr(in_process, "engine_settings", lambda o: engine_settings(o) | {"mm_device_do_normalize": True})
+    serve(policy, start(policy))
+    with pytest.raises(SelfsightError, match="differ from the learner's"):
+        policy.sample(requests(), SHORT)
 
 
 def test_engine_logprobs_are_close_to_the_learners_in_bfloat16(served: Served) -> None:
@@ -143,9 +161,13 @@ def test_placeholder_tokens_are_never_drawn_and_have_no_probability(load: Load, 
     with torch.no_grad():
         head[banned] = 4 * head[likeliest]
     asked = requests(n=16)[:1]
-    serve(policy, start(policy, banned_ids=())).publish()
-    drawn = np.concatenate([r.token_ids for r in policy.sample(asked, one_token)["r0"]])
+    careless = serve(policy, start(policy, banned_ids=()))
+    careless.publish()
+    samples = careless.sampler._asks(asked[0], one_token)  # type: ignore[attr-defined]
+    drawn = [one.token_ids[0] for _, one in careless.sampler.engine.draw(samples, one_token, None)]  # type: ignore[attr-defined]
     assert np.isin(drawn, banned).mean() > 0.9  # without the ban
+    with pytest.raises(SelfsightError, match="differ from the learner's by inf"):
+        careless.sample(asked, one_token)
     serve(policy, start(policy)).publish()
     rollouts = policy.sample(requests(n=8), SHORT)
     assert not any(np.isin(ids, banned).any() for ids in flat(rollouts).values())

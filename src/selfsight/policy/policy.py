@@ -115,6 +115,10 @@ class Policy:
         """Inside, an image is encoded once, however many calls of `sample` show it. Do not learn in there."""
         return self.sampler.sharing_images()
 
+    def close(self) -> None:
+        """Ends what its sampler has started: an engine, a server."""
+        self.sampler.close()
+
     def learn(self, groups: Sequence[Group]) -> LearnStats:
         """Forward and backward over the groups; the gradient adds up until `step`."""
         with self.usage.spending("learning"):

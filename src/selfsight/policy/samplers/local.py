@@ -80,6 +80,9 @@ class LocalSampler:
         finally:
             self._features = None
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def _image_inputs(self, images: Sequence[ImageRef]) -> dict[str, Any]:
         return image_inputs(self.vlm, images) if self._features is None else self._features.inputs(images)
 

@@ -1,8 +1,7 @@
 """The engines of a run: which roles share one, and how each is started.
 
 With LoRA one engine serves every role: the adapters of those that learn, its own weights for those that do not. A role
-whose weights are all trained has an engine for itself, since its weights are the engine's. Engines end with the
-process, or sooner with what holds them.
+whose weights are all trained has an engine for itself, since its weights are the engine's.
 """
 
 from selfsight.config import SamplerSettings
@@ -37,11 +36,6 @@ class Engines:
         from selfsight.policy.samplers.vllm.in_process import InProcessEngine
 
         return InProcessEngine(options)
-
-    def close(self) -> None:
-        for engine in self.running.values():
-            engine.close()
-        self.running.clear()
 
 
 def engine_options(settings: SamplerSettings, policy: Policy) -> EngineOptions:

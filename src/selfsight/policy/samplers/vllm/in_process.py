@@ -3,11 +3,12 @@
 Weights go from the learner's tensors straight into the engine's. vLLM reads its settings from the environment when
 it starts; they are set for that moment only. On a CPU it also replaces `torch.set_num_threads`, which is put back.
 Several engines may run in one process, but they share torch's process groups, which the first to be shut down takes
-down with it. A closed engine is therefore put aside until the last one is closed.
+down with it. A closed engine is therefore put aside until the last one is closed, or nobody holds it any more.
 """
 
 import logging
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ class InProcessEngine:
     """See the module."""
 
     running: ClassVar[int] = 0
-    _closed: ClassVar[list[Any]] = []
+    closed: ClassVar[list[Any]] = []
 
     def __init__(self, options: EngineOptions) -> None:
         require_vllm()
@@ -60,6 +61,7 @@ class InProcessEngine:
                     hint="Lower sampler.kv_cache_gib or sampler.max_model_len, or set sampler.backend to local.",
                 ) from error
         InProcessEngine.running += 1
+        self._finish = weakref.finalize(self, _put_aside, self._engine)  # holds it, so that it is not collected before
         self._asked = 0
         self._adapters: dict[str, Any] = {}
 
@@ -123,15 +125,17 @@ class InProcessEngine:
             )
 
     def close(self) -> None:
-        if self._engine is None:
-            return
-        InProcessEngine._closed.append(self._engine)
+        self._finish()
         self._engine = None
-        InProcessEngine.running -= 1
-        if InProcessEngine.running == 0:
-            for engine in InProcessEngine._closed:
-                engine.engine_core.shutdown()
-            InProcessEngine._closed.clear()
+
+
+def _put_aside(engine: Any) -> None:
+    InProcessEngine.closed.append(engine)
+    InProcessEngine.running -= 1
+    if InProcessEngine.running == 0:
+        for each in InProcessEngine.closed:
+            each.engine_core.shutdown()
+        InProcessEngine.closed.clear()
 
 
 def _drawn(output: Any) -> Drawn:

@@ -57,6 +57,7 @@ def engine_settings(options: EngineOptions) -> dict[str, Any]:
         "gpu_memory_utilization": 0.05,
         "enable_prefix_caching": True,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "mm_device_do_normalize": False,  # our pixels are normalised; vLLM would do it again, inside the model
         "mm_processor_cache_gb": 0,  # pixels come from our processor, which keeps them
         "logprobs_mode": "processed_logprobs",
         "logits_processors": ["selfsight.policy.samplers.vllm.banned:BannedTokens"],

@@ -22,6 +22,7 @@ import numpy as np
 from selfsight.errors import SelfsightError
 from selfsight.policy.records import Rollout, SampleRequest, Sampling
 from selfsight.policy.samplers.vllm.adapters import check_adapters, write_adapter
+from selfsight.policy.samplers.vllm.agreement import Agreement
 from selfsight.policy.samplers.vllm.engine import Ask, Drawn, Engine
 from selfsight.policy.samplers.vllm.inputs import check_family
 from selfsight.policy.samplers.vllm.joining import draw_all
@@ -39,6 +40,7 @@ class VllmSampler:
         check_family(vlm.model.config.model_type)
         self.name, self.vlm, self.engine = name, vlm, engine
         self.weight_version = 0
+        self._agreement = Agreement(vlm)
         self._has_adapter = vlm.options.lora is not None
         self._trained = any(parameter.requires_grad for parameter in vlm.model.parameters())
         if self._has_adapter and self._trained:
@@ -75,10 +77,16 @@ class VllmSampler:
             )
         asks = [ask for request in requests for ask in self._asks(request, sampling)]
         found = draw_all(asks, partial(self.engine.draw, sampling=sampling, adapter=self._adapter))
-        return {
+        rollouts = {
             request.id: [self._rollout(request, k, found[request.id, k], sampling) for k in range(request.n)]
             for request in requests
         }
+        self._agreement.check((request.prompt, rollouts[request.id][0]) for request in requests if request.n)
+        return rollouts
+
+    def close(self) -> None:
+        """Ends the engine, for all who draw from it."""
+        self.engine.close()
 
     def _asks(self, request: SampleRequest, sampling: Sampling) -> list[Ask]:
         if request.n == 0:
