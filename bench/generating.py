@@ -41,6 +41,9 @@ class GenerateSampler:
         """`generate` takes pixels: nothing is shared."""
         return nullcontext()
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def sample(self, requests: Sequence[SampleRequest], sampling: Sampling) -> dict[str, list[Rollout]]:
         out: dict[str, list[Rollout]] = {request.id: [] for request in requests}
         encode = self.vlm.encoder.encode

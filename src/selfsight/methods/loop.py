@@ -184,7 +184,7 @@ class Loop:
             JsonlWriter(directory.metrics_path) as metrics,
             Quarantine(directory, self.method.source, self.progress.note) as quarantine,
         ):
-            for policy in self.policies.values():
+            for policy in self.method.policies.values():
                 ending.callback(policy.close)
             self.stop, self.journal, self.metrics = stop, journal, metrics
             self.base = self._weights_hash()
