@@ -8,24 +8,13 @@ import torch
 
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
-from selfsight.policy import LoraOptions, Policy, Rollout, SampleRequest, Sampling
+from selfsight.policy import LoraOptions, Policy, SampleRequest, Sampling
 from selfsight.policy.samplers.local import inverse_cdf, sample_stream
 from tiny_models import build_qwen2_5_vl
 
-from .conftest import FAMILIES, FAST, PROMPTS, Load, image, requests
+from .conftest import FAMILIES, FAST, PROMPTS, Load, flat, follow_what_they_report, image, requests, rescored
 
 SHORT = Sampling(max_completion_length=10)
-
-
-def flat(rollouts: dict[str, list[Rollout]]) -> dict[tuple[str, int], tuple[int, ...]]:
-    return {(r.request_id, r.index): tuple(r.token_ids) for several in rollouts.values() for r in several}
-
-
-def rescored(policy: Policy, rollouts: dict[str, list[Rollout]], temperature: float = 1.0) -> float:
-    """Largest difference between the sampler's log-probs and the learner's."""
-    pairs = [(request.prompt, r) for request in requests() for r in rollouts[request.id]]
-    scores = policy.logprobs([(prompt, r.token_ids) for prompt, r in pairs], temperature=temperature)
-    return max(float(np.abs(s - r.logprobs).max()) for s, (_, r) in zip(scores, pairs, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["shared", "padded"])
@@ -161,13 +150,7 @@ def test_samples_follow_the_distribution_they_report(load: Load) -> None:
     policy = load()
     n = 4000
     rollouts = policy.sample([SampleRequest("a", PROMPTS[0], n, 3)], Sampling(max_completion_length=1))["a"]
-    tokens = np.array([r.token_ids[0] for r in rollouts])
-    reported = {int(r.token_ids[0]): float(np.exp(r.logprobs[0])) for r in rollouts}
-    likely = [token for token, p in reported.items() if p > 0.01]
-    assert len(likely) >= 5
-    for token in likely:
-        p = reported[token]
-        assert abs((tokens == token).mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    follow_what_they_report(rollouts)
 
 
 def test_inverse_cdf_picks_the_first_token_above_the_uniform() -> None:

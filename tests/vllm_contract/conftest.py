@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 
-from policy.conftest import Load, requests
+from policy.conftest import Load
+from policy.conftest import flat as flat
 from policy.conftest import folders as folders
 from policy.conftest import load as load
-from selfsight.policy import Policy, Rollout, Sampling
+from policy.conftest import rescored as rescored
+from selfsight.policy import Policy, Sampling
 from selfsight.policy.samplers.vllm.engine import Engine, EngineOptions
 from selfsight.policy.samplers.vllm.in_process import InProcessEngine
 from selfsight.policy.samplers.vllm.sampler import VllmSampler
@@ -53,14 +54,3 @@ def served(load: Load, start: StartEngine) -> Callable[..., Policy]:
         return serve(policy, start(policy))
 
     return served_policy
-
-
-def flat(rollouts: dict[str, list[Rollout]]) -> dict[tuple[str, int], tuple[int, ...]]:
-    return {(r.request_id, r.index): tuple(r.token_ids.tolist()) for several in rollouts.values() for r in several}
-
-
-def rescored(policy: Policy, rollouts: dict[str, list[Rollout]], temperature: float = 1.0) -> float:
-    """Largest difference between the sampler's log-probs and the learner's."""
-    pairs = [(request.prompt, r) for request in requests() for r in rollouts[request.id]]
-    scores = policy.logprobs([(prompt, r.token_ids) for prompt, r in pairs], temperature=temperature)
-    return max(float(np.abs(s - r.logprobs).max()) for s, (_, r) in zip(scores, pairs, strict=True))

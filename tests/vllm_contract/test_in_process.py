@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from policy.conftest import FAST, PROMPTS, Load, draw_groups, requests
+from policy.conftest import FAST, PROMPTS, Load, draw_groups, follow_what_they_report, requests
 from selfsight.errors import SelfsightError
 from selfsight.policy import LearnerOptions, LoraOptions, LossOptions, Policy, SampleRequest, Sampling
 from selfsight.policy.samplers.vllm import in_process
@@ -144,13 +144,7 @@ def test_samples_follow_the_distribution_they_report(served: Served) -> None:
     policy = served()
     n = 2000
     rollouts = policy.sample([SampleRequest("a", PROMPTS[0], n, 3)], Sampling(max_completion_length=1))["a"]
-    tokens = np.array([r.token_ids[0] for r in rollouts])
-    reported = {int(r.token_ids[0]): float(np.exp(r.logprobs[0])) for r in rollouts}
-    likely = [token for token, p in reported.items() if p > 0.01]
-    assert len(likely) >= 5
-    for token in likely:
-        p = reported[token]
-        assert abs((tokens == token).mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    follow_what_they_report(rollouts)
 
 
 def test_placeholder_tokens_are_never_drawn_and_have_no_probability(load: Load, start: StartEngine) -> None:
