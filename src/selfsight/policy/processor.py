@@ -182,7 +182,8 @@ class PromptEncoder:
         self.processor = load_processor(folder, config)
         self.tokenizer = self.processor.tokenizer
         _bound_area(folder, self.processor.image_processor, *area)
-        self._open_image = open_image
+        self._pictures: dict[str, Image.Image] = {}
+        self._opener = open_image
         self._images: _Recent[str, EncodedImage] = _Recent(image_cache_bytes, lambda image: image.nbytes)
         self._prompts: _Recent[Prompt, EncodedPrompt] = _Recent(prompt_cache, lambda _: 1)
         self._splice: dict[int, bool] = {}  # by number of images
@@ -201,8 +202,20 @@ class PromptEncoder:
     def image(self, ref: ImageRef) -> EncodedImage:
         return self._images.get(ref.id, lambda: self._encode_image(ref))
 
+    def show(self, ref: ImageRef, picture: Image.Image) -> None:
+        """Makes a picture known under `ref` that belongs to no source."""
+        self._pictures[ref.id] = picture
+
+    def as_processed(self, prompt: Prompt) -> dict[str, Tensor]:
+        """All that the model's processor makes of a prompt with images; (1, P) token ids first."""
+        pictures = [self._open_image(ref) for ref in prompt.images]
+        return dict(self.processor(text=[self._render(prompt)], images=[pictures], return_tensors="pt"))
+
     def decode(self, token_ids: np.ndarray) -> str:
         return str(self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
+
+    def _open_image(self, ref: ImageRef) -> Image.Image:
+        return self._pictures[ref.id] if ref.id in self._pictures else self._opener(ref)
 
     def _encode(self, prompt: Prompt) -> EncodedPrompt:
         text = self._render(prompt)
