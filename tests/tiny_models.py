@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
@@ -280,22 +282,26 @@ def build_smolvlm(folder: Path, *, seed: int = 0) -> Path:
     return _build_idefics(folder, "SmolVLM", seed)
 
 
+def _siglip() -> dict[str, object]:
+    return {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+
+
 def build_llava_onevision(folder: Path, *, seed: int = 0) -> Path:
     tokenizer = _tokenizer(["<image>", "<video>"], "<image>")
     image, video = (tokenizer.convert_tokens_to_ids(token) for token in ("<image>", "<video>"))
     grids = [[56, 56], [56, 112], [112, 56], [112, 112]]
     config = LlavaOnevisionConfig(
         text_config={"model_type": "qwen2"} | _text(64, 2, 2, 1, len(tokenizer)),
-        vision_config={
-            "model_type": "siglip_vision_model",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 56,
-            "patch_size": 14,
-            "vision_use_head": False,
-        },
+        vision_config=_siglip(),
         image_token_index=image,
         video_token_index=video,
         image_grid_pinpoints=grids,
@@ -315,6 +321,28 @@ def build_llava_onevision(folder: Path, *, seed: int = 0) -> Path:
         "vision_feature_select_strategy": "full",
     }
     return _save(folder, model, tokenizer, image_processor, processor)
+
+
+def build_gemma3(folder: Path, *, seed: int = 0) -> Path:
+    """One layer with a sliding window, one without; the tokens of an image see each other both ways."""
+    named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokenizer = _tokenizer(list(named.values()), "<start_of_image>", named)
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in named.items()}
+    text = _text(64, 2, 2, 1, len(tokenizer)) | {"sliding_window": 16, "head_dim": 32, "query_pre_attn_scalar": 32}
+    config = Gemma3Config(
+        text_config={"model_type": "gemma3_text", "layer_types": ["sliding_attention", "full_attention"]} | text,
+        vision_config=_siglip(),
+        mm_tokens_per_image=4,
+        boi_token_index=ids["boi_token"],
+        eoi_token_index=ids["eoi_token"],
+        image_token_index=ids["image_token"],
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = {"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 56, "width": 56}}
+    return _save(
+        folder, model, tokenizer, image_processor, {"processor_class": "Gemma3Processor", "image_seq_length": 4}
+    )
 
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {

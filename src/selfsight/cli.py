@@ -175,6 +175,37 @@ def play(
 
 
 @app.command()
+def report(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; RUN/report.html if not given.")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Questions in it at most, about.")] = 15_000,
+    games: Annotated[int, typer.Option(min=1, help="Games in it at most, about.")] = 1_500,
+) -> None:
+    """Write a run, finished or not, as one HTML file: verdict, curves, every question or game, with pictures."""
+    with _errors():
+        from selfsight.evaluate.oracle import verdict_if_known
+        from selfsight.report.page import render_written, write_report
+
+        written = write_report(run_path, out, truth=verdict_if_known, most_questions=questions, most_games=games)
+        render_written(written, sys.stdout)
+
+
+@app.command()
+def explain(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
+    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As the report shows it.")],
+) -> None:
+    """Print a question's votes, the arithmetic of its reward, and what each gate said."""
+    with _errors():
+        from selfsight.evaluate.oracle import verdict_if_known
+        from selfsight.report.explain import explain as explain_question
+
+        explain_question(run_path, question_id, sys.stdout, truth=verdict_if_known)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Check versions, memory, disk and devices; exit code 1 when something would fail."""
     from selfsight.doctor import failed, render, run_checks

@@ -24,6 +24,7 @@ from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
+from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
 
 
@@ -275,6 +276,7 @@ class EvolveConfig(Settings):
         default=None, description="images are shrunk to this area; null: the model's default"
     )
     lora: LoraSettings | None = Field(default=None, description="adapters; null: train every weight")
+    sampler: SamplerSettings = Field(default=SamplerSettings(), description="where completions are drawn")
     optim: OptimSettings = Field(default=OptimSettings(), description="optimiser")
     grpo: GrpoSettings = Field(default=GrpoSettings(), description="policy optimisation")
     visplay: VisplaySettings = Field(default=VisplaySettings(), description="VisPlay's own settings")

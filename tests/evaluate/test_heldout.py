@@ -342,9 +342,9 @@ def test_pictures_have_the_size_of_the_pack_unless_another_is_asked_for(
     shown: list[tuple[int, int]] = []
     encode = PromptEncoder._call_processor
 
-    def watched(self: PromptEncoder, text: str, image: Image.Image) -> Any:
-        shown.append(image.size)
-        return encode(self, text, image)
+    def watched(self: PromptEncoder, text: str, images: list[Image.Image]) -> Any:
+        shown.extend(image.size for image in images)
+        return encode(self, text, images)
 
     monkeypatch.setattr(PromptEncoder, "_call_processor", watched)
     asked: list[list[HeldOutQuestion]] = []

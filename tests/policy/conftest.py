@@ -85,6 +85,28 @@ def requests(prompts: list[Prompt] = PROMPTS, n: int = 4, seed: int = 7) -> list
     return [SampleRequest(f"r{index}", prompt, n, seed + index) for index, prompt in enumerate(prompts)]
 
 
+def flat(rollouts: dict[str, list[Rollout]]) -> dict[tuple[str, int], tuple[int, ...]]:
+    return {(r.request_id, r.index): tuple(r.token_ids) for several in rollouts.values() for r in several}
+
+
+def rescored(policy: Policy, rollouts: dict[str, list[Rollout]], temperature: float = 1.0) -> float:
+    """Largest difference between the sampler's log-probs and the learner's."""
+    pairs = [(request.prompt, r) for request in requests() for r in rollouts[request.id]]
+    scores = policy.logprobs([(prompt, r.token_ids) for prompt, r in pairs], temperature=temperature)
+    return max(float(np.abs(s - r.logprobs).max()) for s, (_, r) in zip(scores, pairs, strict=True))
+
+
+def follow_what_they_report(rollouts: list[Rollout]) -> None:
+    """Asserts that the first tokens of many samples of one prompt are as frequent as their log-probs say."""
+    tokens = np.array([r.token_ids[0] for r in rollouts])
+    reported = {int(r.token_ids[0]): float(np.exp(r.logprobs[0])) for r in rollouts}
+    likely = [token for token, p in reported.items() if p > 0.01]
+    assert len(likely) >= 5
+    for token in likely:
+        p = reported[token]
+        assert abs((tokens == token).mean() - p) < 5 * (p * (1 - p) / len(rollouts)) ** 0.5
+
+
 def groups_of(asked: list[SampleRequest], rollouts: dict[str, list[Rollout]]) -> list[Group]:
     """Groups with rewards 0, 1, 2, ... so that every group carries signal."""
     return [Group(request.prompt, tuple(rollouts[request.id]), np.arange(float(request.n))) for request in asked]

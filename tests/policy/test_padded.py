@@ -13,7 +13,7 @@ SIZES = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 20)), min_size=1, 
 @settings(max_examples=100, deadline=None)
 @given(SIZES, st.integers(1, 200))
 def test_batches_keep_the_budget_and_lose_nothing(sizes: list[tuple[int, int]], budget: int) -> None:
-    pairs = [(EncodedPrompt(np.zeros(p, np.int64), np.zeros(p, np.int64), None), np.zeros(c)) for p, c in sizes]
+    pairs = [(EncodedPrompt(np.zeros(p, np.int64), np.zeros(p, np.int64), ()), np.zeros(c)) for p, c in sizes]
     batches = pack_padded(pairs, budget)
     assert sorted(index for batch in batches for index in batch.members) == list(range(len(pairs)))
     for batch in batches:

@@ -24,9 +24,9 @@ def test_spliced_prompts_equal_the_processors_own(load: Load, family: str) -> No
     encoder = load(family).vlm.encoder
     for prompt in PROMPTS[:3]:
         text = encoder._render(prompt)
-        direct, _, _ = encoder._call_processor(text, open_image(prompt.image))
+        direct, _, _ = encoder._call_processor(text, [open_image(ref) for ref in prompt.images])
         assert np.array_equal(encoder.encode(prompt).input_ids, direct)
-    assert encoder._splice is True
+    assert encoder._splice == {1: True}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -83,7 +83,7 @@ def test_a_question_cannot_forge_a_turn_or_an_image(load: Load, family: str) -> 
 
 def test_a_prompt_without_image_has_no_image_tokens(load: Load) -> None:
     encoded = load().vlm.encoder.encode(Prompt(None, "hello"))
-    assert encoded.image is None and not encoded.token_types.any()
+    assert encoded.images == () and not encoded.token_types.any()
 
 
 def test_pixel_bounds_change_the_number_of_image_tokens(load: Load) -> None:

@@ -1,28 +1,20 @@
 """Samples depend on weights, prompt, seed and index alone, and say truly what they were drawn from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
-from selfsight.policy import LoraOptions, Policy, Rollout, SampleRequest, Sampling
+from selfsight.policy import LoraOptions, Policy, SampleRequest, Sampling
 from selfsight.policy.samplers.local import inverse_cdf, sample_stream
+from tiny_models import build_qwen2_5_vl
 
-from .conftest import FAMILIES, FAST, PROMPTS, Load, image, requests
+from .conftest import FAMILIES, FAST, PROMPTS, Load, flat, follow_what_they_report, image, requests, rescored
 
 SHORT = Sampling(max_completion_length=10)
-
-
-def flat(rollouts: dict[str, list[Rollout]]) -> dict[tuple[str, int], tuple[int, ...]]:
-    return {(r.request_id, r.index): tuple(r.token_ids) for several in rollouts.values() for r in several}
-
-
-def rescored(policy: Policy, rollouts: dict[str, list[Rollout]], temperature: float = 1.0) -> float:
-    """Largest difference between the sampler's log-probs and the learner's."""
-    pairs = [(request.prompt, r) for request in requests() for r in rollouts[request.id]]
-    scores = policy.logprobs([(prompt, r.token_ids) for prompt, r in pairs], temperature=temperature)
-    return max(float(np.abs(s - r.logprobs).max()) for s, (_, r) in zip(scores, pairs, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["shared", "padded"])
@@ -47,6 +39,17 @@ def test_learner_logprobs_equal_sampler_logprobs_with_adapters_and_in_bfloat16(l
 def test_both_backends_draw_the_same_samples(load: Load, family: str) -> None:
     drawn = [flat(load(family, backend=b).sample(requests(), SHORT)) for b in ("shared", "padded")]
     assert drawn[0] == drawn[1]
+
+
+def test_heads_that_share_keys_draw_the_same_samples_alone_and_in_company(load: Load, tmp_path: Path) -> None:
+    folder = build_qwen2_5_vl(tmp_path / "model", hidden=128, heads=4, kv_heads=2)
+    asked = requests()
+    expected = flat(load(folder=folder, backend="padded").sample(asked, SHORT))
+    policy = load(folder=folder)
+    assert flat(policy.sample(asked, SHORT)) == expected
+    for request in asked:
+        alone = flat(policy.sample([request], SHORT))
+        assert alone == {key: ids for key, ids in expected.items() if key[0] == request.id}
 
 
 def test_samples_do_not_depend_on_order_size_waves_or_company(load: Load) -> None:
@@ -147,13 +150,7 @@ def test_samples_follow_the_distribution_they_report(load: Load) -> None:
     policy = load()
     n = 4000
     rollouts = policy.sample([SampleRequest("a", PROMPTS[0], n, 3)], Sampling(max_completion_length=1))["a"]
-    tokens = np.array([r.token_ids[0] for r in rollouts])
-    reported = {int(r.token_ids[0]): float(np.exp(r.logprobs[0])) for r in rollouts}
-    likely = [token for token, p in reported.items() if p > 0.01]
-    assert len(likely) >= 5
-    for token in likely:
-        p = reported[token]
-        assert abs((tokens == token).mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
+    follow_what_they_report(rollouts)
 
 
 def test_inverse_cdf_picks_the_first_token_above_the_uniform() -> None:

@@ -10,13 +10,14 @@ from selfsight.policy import trie
 from selfsight.policy.trie import Path, Row, pack_rows
 
 
-def path(ids: list[int], prompt: int = 1, image: str | None = None, types: list[int] | None = None) -> Path:
+def path(ids: list[int], prompt: int = 1, images: str = "", numbers: list[int] | None = None) -> Path:
+    """`images` are names, parted by spaces."""
     size = len(ids)
     return Path(
         ids=np.array(ids, dtype=np.int64),
         planes=np.arange(size)[None],
-        types=np.zeros(size, dtype=np.int64) if types is None else np.array(types),
-        image=None if image is None else ImageRef(image, "test"),
+        numbers=np.zeros(size, dtype=np.int64) if numbers is None else np.array(numbers),
+        images=tuple(ImageRef(name, "test") for name in images.split()),
         prompt=prompt,
     )
 
@@ -27,16 +28,16 @@ def forests(draw: st.DrawFn) -> list[Path]:
     tokens = st.lists(st.integers(1, 3), min_size=0, max_size=14)
     paths = []
     for number in range(draw(st.integers(1, 3))):
-        image = f"i-{draw(st.integers(0, 2))}" if draw(st.booleans()) else None
-        root = [7] * 9 if image else draw(tokens)
+        names = [f"i-{draw(st.integers(0, 2))}" for _ in range(draw(st.integers(0, 2)))]
+        root, marks = (
+            ([7] * 9 * len(names), np.repeat(range(1, len(names) + 1), 9).tolist()) if names else (draw(tokens), [])
+        )
+        marks = marks or [0] * len(root)
         for _ in range(draw(st.integers(1, 2)) if number else 1):
-            question = [*draw(tokens), 4]
-            prompt = [*root, *question]
-            types = [1] * (len(prompt) - len(question)) if image else [0] * len(root)
+            prompt = [*root, *draw(tokens), 4]
             for _ in range(draw(st.integers(1, 4))):
-                answer = draw(tokens)
-                marks = [*types, *[0] * (len(question) + len(answer))]
-                paths.append(path([*prompt, *answer], len(prompt), image, marks))
+                whole = [*prompt, *draw(tokens)]
+                paths.append(path(whole, len(prompt), " ".join(names), [*marks, *[0] * (len(whole) - len(root))]))
     return draw(st.permutations(paths))
 
 
@@ -81,8 +82,12 @@ def test_images_are_named_in_the_order_of_their_tokens(paths: list[Path]) -> Non
     assert len(row.images) * 9 == int((row.ids == 7).sum())
     for at, image in enumerate(row.images):
         first = np.flatnonzero(row.ids == 7)[at * 9]
-        owners = {paths[i].image for i, picked in places_of(row, paths).items() if first in seen_from(row, picked[-1])}
-        assert {owner.id for owner in owners if owner is not None} == {image.id}
+        owners = set()
+        for index, picked in places_of(row, paths).items():
+            seen = seen_from(row, picked[-1])
+            if first in seen:
+                owners.add(paths[index].images[sum(row.ids[place] == 7 for place in seen if place < first) // 9].id)
+        assert owners == {image.id}
 
 
 def test_what_is_shared_is_computed_once() -> None:
@@ -121,9 +126,17 @@ def test_equal_tokens_of_two_images_are_not_merged() -> None:
     assert len(row) == 22 and row.picked.tolist() == [20, 21, 20, 21]
 
 
+def test_a_first_image_is_shared_by_prompts_whose_second_is_another() -> None:
+    marks = [*[1] * 20, *[2] * 20, 0, 0]
+    paths = [path([7] * 40 + [1, 2], 41, f"i-1 {second}", marks) for second in ("i-2", "i-3", "i-1")]
+    (row,) = pack_rows(paths, 1000)
+    assert len(row) == 20 + 3 * 22
+    assert sorted(image.id for image in row.images) == ["i-1", "i-1", "i-2", "i-3"]
+
+
 def test_equal_tokens_at_other_positions_are_not_merged() -> None:
     one, other = path([7] * 30, 29), path([7] * 30, 29)
-    moved = Path(other.ids, other.planes + (np.arange(30) > 14), other.types, None, 29)
+    moved = Path(other.ids, other.planes + (np.arange(30) > 14), other.numbers, (), 29)
     (row,) = pack_rows([one, moved], 1000)
     assert len(row) == 15 + 2 * 15
 

@@ -7,6 +7,7 @@ The label-free path never comes here: `methods/` receives a labeller from outsid
 from dataclasses import dataclass
 from functools import lru_cache
 
+from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.images.worlds.truth import scene_of, truth
 from selfsight.language.keys import answer_key
@@ -36,6 +37,17 @@ def verdict(image: ImageRef, question: str) -> Verdict:
     """Truth of a question about a world's image."""
     found = truth(question, scene_of(image))
     return Verdict(None if found.answer is None else answer_key(found.answer), found.family, found.reason)
+
+
+def verdict_if_known(image: ImageRef, question: str) -> Verdict | None:
+    """The same, or None about an image of which nobody knows the truth: what a report is told.
+
+    A report reads records that may be damaged: an id that names no picture of a world is nobody's, too.
+    """
+    try:
+        return verdict(image, question) if knows(image) else None
+    except SelfsightError:
+        return None
 
 
 def true_label(image: ImageRef, question: str) -> str | None:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from selfsight.images.files import FileSource
-from selfsight.images.safe import ImageError
+from selfsight.images.safe import ImageError, Limits
 from selfsight.images.source import ImageRef, ImageSource, Wrapped
 
 SpyView = Literal["blank", "modified", "degraded"]
@@ -101,7 +101,12 @@ class BlankView(Wrapped):
         found = _BLANK.fullmatch(ref.id)
         if found is None:
             return self.original.open(ref)
-        return Image.new("RGB", (int(found[1]), int(found[2])), "white")
+        width, height = int(found[1]), int(found[2])
+        if width * height > Limits().max_pixels:  # an id may come from a file that nobody vouches for
+            raise ImageError(
+                f"{ref.id}: is larger than any image that is opened", hint="the record that names it is damaged"
+            )
+        return Image.new("RGB", (width, height), "white")
 
 
 class DegradedView(Wrapped):

@@ -38,11 +38,24 @@ class Completion(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One user turn: the image first, then the text, so that all prompts of an image share a prefix."""
+    """One user turn: the image first, then the text, so that all prompts of an image share a prefix.
+
+    `further` are images that follow the first.
+    """
 
     image: ImageRef | None
     user: str
     system: str | None = None
+    further: tuple[ImageRef, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.further and self.image is None:
+            raise ValueError("a prompt has further images but no first one")
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """All images, in order."""
+        return () if self.image is None else (self.image, *self.further)
 
 
 def refuse_special_tokens(text: str, what: str) -> None:

@@ -10,7 +10,7 @@ checkpoint and, on one machine with one thread setting, ends with the very weigh
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -178,11 +178,14 @@ class Loop:
         """All stages that are not done yet, then the summary."""
         directory, config = self.directory, self.config
         with (
+            ExitStack() as ending,
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
             Quarantine(directory, self.method.source, self.progress.note) as quarantine,
         ):
+            for policy in self.method.policies.values():
+                ending.callback(policy.close)
             self.stop, self.journal, self.metrics = stop, journal, metrics
             self.base = self._weights_hash()
             first, step = self._restore()

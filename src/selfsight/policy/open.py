@@ -14,6 +14,8 @@ from selfsight.policy.learner import LearnerOptions
 from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
 from selfsight.policy.loss import LossOptions
 from selfsight.policy.policy import Policy
+from selfsight.policy.samplers.vllm.engines import Engines
+from selfsight.policy.samplers.vllm.options import require_vllm
 from selfsight.run.seeds import derive
 from selfsight.starter import starter_folder
 
@@ -45,9 +47,20 @@ def read_image(source: ImageSource) -> Callable[[ImageRef], Image.Image]:
 
 
 def open_policy(
-    config: EvolveConfig, name: str, opener: Callable[[ImageRef], Image.Image], *, trainable: bool
+    config: EvolveConfig,
+    name: str,
+    opener: Callable[[ImageRef], Image.Image],
+    *,
+    trainable: bool,
+    engines: Engines | None = None,
 ) -> Policy:
-    """A role's policy with the run's options; frozen when it is not to be trained."""
+    """A role's policy with the run's options; frozen when it is not to be trained.
+
+    Roles that are given the same `engines` share one where they can; without, a role has its own. They are only
+    asked when the configuration says so.
+    """
+    if config.sampler.backend == "vllm":
+        require_vllm()
     lora = config.lora
     targets = None if lora is None or lora.target_modules is None else tuple(lora.target_modules)
     seed = derive(config.seed, "lora", name)
@@ -76,13 +89,16 @@ def open_policy(
             config.grpo.importance_cap,
         ),
     )
-    return Policy.load(
+    policy = Policy.load(
         name,
         model_folder(config.model, config.revision),
         open_image=opener,
         options=options,
         learning=learning if trainable else None,
     )
+    if config.sampler.backend == "vllm":
+        policy.sampler = (engines or Engines(config.sampler)).sampler(policy)
+    return policy
 
 
 def set_threads(config: EvolveConfig) -> None:

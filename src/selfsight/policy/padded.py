@@ -26,19 +26,20 @@ class PaddedBatch:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        return tuple(prompt.image for prompt, _ in self.pairs if prompt.image is not None)
+        return tuple(image for prompt, _ in self.pairs for image in prompt.images)
 
     def forward(self, vlm: Vlm, images: dict[str, Any]) -> Tensor:
         """Hidden states (N, hidden) that predict each scored token; logits (N, V) if the head is not plain."""
         width = max(len(prompt) + len(completion) - 1 for prompt, completion in self.pairs)
         ids = np.full((len(self.pairs), width), vlm.pad_id, dtype=np.int64)
-        real = np.zeros_like(ids)
+        real, types = np.zeros_like(ids), np.zeros_like(ids)
         planes = torch.zeros((3, len(self.pairs), width), dtype=torch.long)
         picked: list[int] = []
         for row, (prompt, completion) in enumerate(self.pairs):
             length, total = len(prompt), len(prompt) + len(completion) - 1
             ids[row, :length], ids[row, length:total] = prompt.input_ids, completion[:-1]
             real[row, :total] = 1
+            types[row, :length] = prompt.token_types
             places, following = vlm.positions(prompt)
             planes[:, row, :length] = places
             planes[:, row, length:total] = following + torch.arange(total - length)
@@ -49,6 +50,7 @@ class PaddedBatch:
             position_ids=vlm.position_argument(planes),
             attention_mask=torch.from_numpy(real).to(vlm.device),
             use_cache=False,
+            **vlm.modality_argument(types),
             **images,
         )
         rows: Tensor = out.last_hidden_state if vlm.plain_head else out.logits

@@ -22,6 +22,7 @@ from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
 from selfsight.policy.features import ImageFeatures
+from selfsight.policy.image_probe import check_images_are_seen
 from selfsight.policy.learner import Learner, LearnerOptions, Reference
 from selfsight.policy.loading import ModelOptions
 from selfsight.policy.records import Group, LearnStats, Rollout, SampleRequest, Sampling, StepStats
@@ -78,6 +79,7 @@ class Policy:
         """A policy from a model folder; frozen unless `learning` is given."""
         options = options if options is not None else ModelOptions()
         vlm = Vlm.open(model, options, open_image, trainable=learning is not None)
+        check_images_are_seen(vlm)
         learner = Learner(vlm, learning) if learning is not None else None
         return cls(name, vlm, learner, LocalSampler(vlm, sampling))
 
@@ -114,6 +116,10 @@ class Policy:
     def sharing_images(self) -> AbstractContextManager[None]:
         """Inside, an image is encoded once, however many calls of `sample` show it. Do not learn in there."""
         return self.sampler.sharing_images()
+
+    def close(self) -> None:
+        """Ends what its sampler has started: an engine, a server."""
+        self.sampler.close()
 
     def learn(self, groups: Sequence[Group]) -> LearnStats:
         """Forward and backward over the groups; the gradient adds up until `step`."""

@@ -174,7 +174,7 @@ class Decode:
         own, own_lse = self._kernel.forward(q, own_k[:, :, :seen], own_v[:, :, :seen], False, scale)
         joined = torch.logaddexp(lse, own_lse)
         out = out * (lse - joined).exp()[..., None] + own * (own_lse - joined).exp()[..., None]
-        return out.to(v.dtype).view(R, 1, H, D)
+        return out.to(v.dtype).reshape(R, 1, H, D)
 
     def _to_rows(self, cells: Tensor) -> Tensor:
         """(B, K, G, rep, ...) to (R, K, rep, ...)."""

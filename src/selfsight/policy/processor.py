@@ -11,7 +11,7 @@ The image comes first in the user turn, so that all questions about one image sh
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -39,14 +39,22 @@ _IMAGE_PROCESSOR_OF = {"smolvlm": "idefics3"}
 
 @dataclass(frozen=True, eq=False)
 class EncodedPrompt:
-    """Token ids (P,) with their modality (0 text, 1 image); pixels are looked up by image, see `pixels`."""
+    """Token ids (P,) and which of `images` each stands for (P,): 1 is the first, 0 is text. Pixels are looked up by
+    image, see `PromptEncoder.image`.
+    """
 
     input_ids: np.ndarray
-    token_types: np.ndarray
-    image: ImageRef | None
+    token_images: np.ndarray
+    images: tuple[ImageRef, ...]
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def token_types(self) -> np.ndarray:
+        """(P,) modality: 0 text, 1 image."""
+        types: np.ndarray = np.minimum(self.token_images, 1)
+        return types
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,11 +182,14 @@ class PromptEncoder:
         self.processor = load_processor(folder, config)
         self.tokenizer = self.processor.tokenizer
         _bound_area(folder, self.processor.image_processor, *area)
-        self._open_image = open_image
+        self._pictures: dict[str, Image.Image] = {}
+        self._opener = open_image
         self._images: _Recent[str, EncodedImage] = _Recent(image_cache_bytes, lambda image: image.nbytes)
         self._prompts: _Recent[Prompt, EncodedPrompt] = _Recent(prompt_cache, lambda _: 1)
-        self._splice: bool | None = None
+        self._splice: dict[int, bool] = {}  # by number of images
         self.placeholder_ids = _placeholder_ids(config, self.processor)
+        # Gemma's processor calls the token in front of an image its image token.
+        self._image_id = int(getattr(config, "image_token_id", self.processor.image_token_id))
         self._special = sorted(
             (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special),
             key=len,
@@ -191,26 +202,39 @@ class PromptEncoder:
     def image(self, ref: ImageRef) -> EncodedImage:
         return self._images.get(ref.id, lambda: self._encode_image(ref))
 
+    def show(self, ref: ImageRef, picture: Image.Image) -> None:
+        """Makes a picture known under `ref` that belongs to no source."""
+        self._pictures[ref.id] = picture
+
+    def as_processed(self, prompt: Prompt) -> dict[str, Tensor]:
+        """All that the model's processor makes of a prompt with images; (1, P) token ids first."""
+        pictures = [self._open_image(ref) for ref in prompt.images]
+        return dict(self.processor(text=[self._render(prompt)], images=[pictures], return_tensors="pt"))
+
     def decode(self, token_ids: np.ndarray) -> str:
         return str(self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
 
+    def _open_image(self, ref: ImageRef) -> Image.Image:
+        return self._pictures[ref.id] if ref.id in self._pictures else self._opener(ref)
+
     def _encode(self, prompt: Prompt) -> EncodedPrompt:
         text = self._render(prompt)
-        if prompt.image is None:
+        images = prompt.images
+        if not images:
             ids = np.asarray(self.tokenizer(text)["input_ids"], dtype=np.int64)
-            return EncodedPrompt(ids, np.zeros_like(ids), None)
-        if self._splice is None:
-            self._splice = self._splice_agrees(prompt.image, text)
-        if self._splice:
-            ids, types = self._spliced(prompt.image, text)
+            return EncodedPrompt(ids, np.zeros_like(ids), ())
+        if len(images) not in self._splice:
+            self._splice[len(images)] = self._splice_agrees(images, text)
+        if self._splice[len(images)]:
+            ids, numbers = self._spliced(images, text)
         else:
-            ids, types, _ = self._call_processor(text, self._open_image(prompt.image))
-        return EncodedPrompt(ids, types, prompt.image)
+            ids, types, _ = self._call_processor(text, [self._open_image(ref) for ref in images])
+            numbers = self._numbered(types, images)
+        return EncodedPrompt(ids, numbers, images)
 
     def _render(self, prompt: Prompt) -> str:
         user: list[dict[str, str]] = [{"type": "text", "text": self._plain(prompt.user)}]
-        if prompt.image is not None:
-            user.insert(0, {"type": "image"})
+        user[:0] = [{"type": "image"} for _ in prompt.images]
         messages: list[dict[str, object]] = [{"role": "user", "content": user}]
         if prompt.system is not None:
             content = [{"type": "text", "text": self._plain(prompt.system)}]
@@ -224,39 +248,57 @@ class PromptEncoder:
         return text
 
     def _encode_image(self, ref: ImageRef) -> EncodedImage:
-        ids, types, pixels = self._call_processor(self.processor.image_token, self._open_image(ref))
+        ids, types, pixels = self._call_processor(self.processor.image_token, [self._open_image(ref)])
         return EncodedImage(pixels, ids, types)
 
-    def _call_processor(self, text: str, image: Image.Image) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        out = dict(self.processor(text=[text], images=[image], return_tensors="pt"))
+    def _call_processor(self, text: str, images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
+        # A list in a list: some processors take a flat one for a batch of prompts with an image each.
+        out = dict(self.processor(text=[text], images=[images], return_tensors="pt"))
         ids = out.pop("input_ids")[0].numpy().astype(np.int64)
         out.pop("attention_mask", None)
         out.pop("mm_token_type_ids", None)
         out.pop("token_type_ids", None)
-        types = np.isin(ids, self.placeholder_ids).astype(np.int64)
+        types = (ids == self._image_id).astype(np.int64)
         return ids, types, out
 
-    def _spliced(self, ref: ImageRef, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The prompt's ids with the image's tokens in place of its marker; the image is not reprocessed."""
-        encoded = self.image(ref)
-        before, after = (
+    def _spliced(self, images: Sequence[ImageRef], text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The prompt's ids with the images' tokens in place of their markers, and the image of each; no image is
+        reprocessed.
+        """
+        parts = [
             np.asarray(self.tokenizer(part, add_special_tokens=False)["input_ids"], dtype=np.int64)
             for part in text.split(self.processor.image_token)
-        )
-        ids = np.concatenate([before, encoded.input_ids, after])
-        types = np.concatenate([np.zeros_like(before), encoded.token_types, np.zeros_like(after)])
-        return ids, types
+        ]
+        ids, numbers = [parts[0]], [np.zeros_like(parts[0])]
+        for number, (ref, part) in enumerate(zip(images, parts[1:], strict=True), 1):
+            encoded = self.image(ref)
+            ids += [encoded.input_ids, part]
+            numbers += [encoded.token_types * number, np.zeros_like(part)]
+        return np.concatenate(ids), np.concatenate(numbers)
 
-    def _splice_agrees(self, ref: ImageRef, text: str) -> bool:
-        """Whether splicing gives the processor's own ids for this tokenizer; asked on the first image."""
-        markers = text.count(self.processor.image_token)
-        if markers != 1:
+    def _numbered(self, types: np.ndarray, images: Sequence[ImageRef]) -> np.ndarray:
+        """Which image each token stands for, given which tokens stand for one."""
+        sizes = [int(self.image(ref).token_types.sum()) for ref in images]
+        if sum(sizes) != int(types.sum()):
             raise SelfsightError(
-                f"Model {self.folder}: its chat template writes {markers} image markers for one image.",
-                hint="The template must turn a content part of type 'image' into exactly one marker.",
+                f"Model {self.folder}: a prompt of {len(images)} images has {int(types.sum())} image tokens, but the "
+                f"images have {sum(sizes)} when each is alone: its processor sees an image otherwise in company.",
+                hint="Give this model one image in a prompt.",
             )
-        direct, _, _ = self._call_processor(text, self._open_image(ref))
-        agrees = np.array_equal(direct, self._spliced(ref, text)[0])
+        numbers = np.zeros_like(types)
+        numbers[types > 0] = np.repeat(np.arange(1, len(sizes) + 1), sizes)
+        return numbers
+
+    def _splice_agrees(self, images: Sequence[ImageRef], text: str) -> bool:
+        """Whether splicing gives the processor's own ids for this tokenizer; asked once for each number of images."""
+        markers = text.count(self.processor.image_token)
+        if markers != len(images):
+            raise SelfsightError(
+                f"Model {self.folder}: its chat template writes {markers} image markers for {len(images)} images.",
+                hint="The template must turn each content part of type 'image' into exactly one marker.",
+            )
+        direct, _, _ = self._call_processor(text, [self._open_image(ref) for ref in images])
+        agrees = np.array_equal(direct, self._spliced(images, text)[0])
         if not agrees:
             logger.info("prompts are processed whole: this tokenizer does not split at the image marker")
         return agrees

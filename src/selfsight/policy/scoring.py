@@ -99,8 +99,8 @@ def _paths(vlm: Vlm, items: Sequence[ScoreItem]) -> list[Path]:
                 Path(
                     ids=np.concatenate([prompt.input_ids, completion[:-1]]),
                     planes=np.concatenate([planes, own], axis=1),
-                    types=np.concatenate([prompt.token_types, np.zeros(more, dtype=np.int64)]),
-                    image=prompt.image,
+                    numbers=np.concatenate([prompt.token_images, np.zeros(more, dtype=np.int64)]),
+                    images=prompt.images,
                     prompt=len(prompt),
                 )
             )

@@ -25,8 +25,7 @@ another (a game's earlier turn) has no node of its own; its scored tokens lie in
 A trie larger than the budget is cut between its paths, and each part repeats what its paths share. Tries are
 put into rows first fit, in their sorted order, which depends on their content alone.
 
-Left out: merging what is equal after different beginnings (it would look at different keys), and several images in
-one prompt (`Prompt` has one).
+Left out: merging what is equal after different beginnings (it would look at different keys).
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,13 +44,14 @@ _WORTH = 8  # tokens
 class Path:
     """A prompt of `prompt` tokens and a completion: `ids` (L,) without the completion's last token.
 
-    `planes` (planes, L) are positions, `types` (L,) is 1 where a token stands for a part of `image`.
+    `planes` (planes, L) are positions, `numbers` (L,) is k where a token stands for a part of the k-th of `images`,
+    from 1, and 0 elsewhere.
     """
 
     ids: np.ndarray
     planes: np.ndarray
-    types: np.ndarray
-    image: ImageRef | None
+    numbers: np.ndarray
+    images: tuple[ImageRef, ...]
     prompt: int
 
     def __len__(self) -> int:
@@ -197,8 +197,9 @@ class _Forest:
                 chains.append([*(chains[span.parent] if span.parent >= 0 else []), np.arange(at, at + size)])
                 at += size
                 path = self.paths[self.heads[span.head]]
-                if path.image is not None and span.begin <= int(path.types.argmax()) < span.stop:
-                    images.append(path.image)
+                for number, image in enumerate(path.images, 1):
+                    if span.begin <= int((path.numbers == number).argmax()) < span.stop:
+                        images.append(image)
                 if span.stop == len(path):  # a leaf: inner spans end before every head they hold
                     places = np.concatenate(chains[-1])
                     members |= {guest: places[: len(self.paths[guest])] for guest in self.guests[span.head]}
@@ -226,11 +227,11 @@ class _Forest:
 
 def _keys(paths: Sequence[Path]) -> list[np.ndarray]:
     """What must agree for two paths to be one, (L, 2 + planes) per path; images count from their first use."""
-    numbers: dict[str, int] = {}
+    known: dict[str, int] = {}
     keys = []
     for path in paths:
-        number = 0 if path.image is None else numbers.setdefault(path.image.id, len(numbers) + 1)
-        keys.append(np.stack([path.types * number, path.ids, *path.planes], axis=1).astype(">i4"))
+        own = np.array([0, *(known.setdefault(image.id, len(known) + 1) for image in path.images)])
+        keys.append(np.stack([own[path.numbers], path.ids, *path.planes], axis=1).astype(">i4"))
     return keys
 
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Families whose text decoder is plain causal attention, each covered by tests/policy/test_prefix.py.
 SHARED_PREFIX_FAMILIES = frozenset({"qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "smolvlm", "llava_onevision"})
+# Families whose masks depend on which tokens are an image's: without them transformers takes a causal mask, silently.
+MODALITY_MASKED_FAMILIES = frozenset({"gemma3"})
 _PROBE_TOLERANCE = 1e-3
 
 
@@ -49,6 +51,7 @@ class Vlm:
         self._has_mrope = "mrope_section" in rope
         self.takes_features = "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters
         self.row_attention: Callable[[Row, torch.device], prefix.Layout] = TrieAttention
+        self.sees_images_both_ways = model.config.model_type in MODALITY_MASKED_FAMILIES
         self.plain_head = _head_is_plain(self)
         self.backend, self.backend_reason = _choose_backend(self)
         logger.info("%s: %s rows (%s)", folder.name, self.backend, self.backend_reason)
@@ -106,9 +109,9 @@ class Vlm:
         length = len(prompt)
         if not self._has_mrope:
             return torch.arange(length)[None], length
-        if prompt.image is None:
+        if not prompt.images:
             return torch.arange(length).expand(3, -1), length
-        grid = self.encoder.image(prompt.image).pixels["image_grid_thw"]
+        grid = torch.cat([self.encoder.image(ref).pixels["image_grid_thw"] for ref in prompt.images])
         planes, delta = self.model.model.get_rope_index(
             torch.from_numpy(prompt.input_ids)[None],
             mm_token_type_ids=torch.from_numpy(prompt.token_types)[None],
@@ -119,6 +122,10 @@ class Vlm:
     def position_argument(self, planes: Tensor) -> Tensor:
         """(planes, rows, tokens) as the model wants it: (3, rows, tokens) for M-RoPE, else (rows, tokens)."""
         return (planes if self._has_mrope else planes[0]).to(self.device)
+
+    def modality_argument(self, types: np.ndarray) -> dict[str, Tensor]:
+        """`types` (rows, tokens), 1 where a token stands for an image, as the model wants it; nothing for most."""
+        return {"token_type_ids": torch.from_numpy(types).to(self.device)} if self.sees_images_both_ways else {}
 
     def check_completion(self, token_ids: np.ndarray) -> None:
         if len(token_ids) == 0:
@@ -190,7 +197,7 @@ def _probe(vlm: Vlm, *, shared: bool) -> Tensor:
     if not shared:
         return _hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
     # With a "prompt" of one token the places of all twelve are picked.
-    paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), None, 1) for row in ids]
+    paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), (), 1) for row in ids]
     (row,) = pack_rows(paths, 24)
     layout = vlm.row_attention(row, vlm.device)
     mask = prefix.prepared_mask(vlm.device)

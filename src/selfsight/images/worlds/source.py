@@ -23,6 +23,7 @@ SPLITS = ("train", "heldout", "audit", "build")
 _ID = re.compile(rf"w-({'|'.join(WORLDS)})-({'|'.join(SPLITS)})-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)")
 _SIZE = re.compile(r"&size=([1-9][0-9]*)(?:&|$)")
 MODIFIED = "-modified"
+LARGEST = 4096  # pixels a side
 
 
 def picture_rng(world: str, split: str, seed: int, index: int) -> np.random.Generator:
@@ -117,6 +118,10 @@ class WorldSource:
             raise SelfsightError(
                 f"the origin {ref.origin!r} of {ref.id} states no size",
                 hint="references to worlds are made by WorldSource.take",
+            )
+        if len(found[1]) > 4 or int(found[1]) > LARGEST:  # an origin may come from a file that nobody vouches for
+            raise SelfsightError(
+                f"the origin of {ref.id} states {found[1][:9]} pixels a side", hint=f"at most {LARGEST} are drawn"
             )
         return _draw(ref, int(found[1]))
 

@@ -1,14 +1,11 @@
 """VisPlay's records and their tables: questions, votes and the pool, all joined by question id."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from selfsight.images.source import ImageRef
 from selfsight.language.votes import Votes, count_votes
-from selfsight.methods.parts import part
-from selfsight.run.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -191,17 +188,3 @@ def asked_from_rows(questions: list[dict[str, object]], votes: list[dict[str, ob
 
 def _key(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def all_asked(folder: Path, steps: int) -> list[dict[str, object]]:
-    """The rows of all steps of a questioner phase.
-
-    The parts of a finished phase are gone. When a damaged checkpoint sends the run back into one, the steps before
-    that place are still in the phase's table.
-    """
-    rows: list[dict[str, object]] = []
-    for step in range(steps):
-        path = part(folder, "asked", step)
-        whole = path if path.exists() else folder / "asked.parquet"
-        rows += [row for row in read_table(whole, QUESTIONS) if row["step"] == step]
-    return rows

@@ -9,6 +9,7 @@ from selfsight.images.source import ImageRef
 from selfsight.language.prompts import PromptPack, get_pack
 from selfsight.policy import Policy
 from selfsight.policy.open import open_policy, pack_name, read_image, set_threads
+from selfsight.policy.samplers.vllm.engines import Engines
 from selfsight.run.seeds import derive
 
 
@@ -34,8 +35,9 @@ def open_roles(config: EvolveConfig, source: ImageSource) -> Roles:
         shown = ShuffledImages(source, derive(config.seed, "shuffled")).partner
     pack, opener = get_pack(pack_name(config, config.visplay.prompt_pack)), read_image(source)
     trained = config.visplay.controls.questioner == "trained"
-    questioner = open_policy(config, "questioner", opener, trainable=trained)
-    reasoner = open_policy(config, "reasoner", opener, trainable=True)
+    engines = Engines(config.sampler)
+    questioner = open_policy(config, "questioner", opener, trainable=trained, engines=engines)
+    reasoner = open_policy(config, "reasoner", opener, trainable=True, engines=engines)
     if trained:
         questioner.set_reference("anchor")
     if config.grpo.beta_anchor > 0:

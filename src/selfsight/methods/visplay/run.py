@@ -34,7 +34,6 @@ from selfsight.methods.visplay.records import (
     VOTES,
     Asked,
     PoolItem,
-    all_asked,
     asked_from_rows,
     pool_rows,
     question_row,
@@ -135,7 +134,7 @@ class Visplay(Method):
             loop.save_sometimes(stage, step + 1, steps)
         roles.questioner.end_phase()
         asked = folder / "asked.parquet"
-        write_table(asked, all_asked(folder, steps), QUESTIONS)
+        write_table(asked, _all_asked(folder, steps), QUESTIONS)
         return [asked, save_model(roles.questioner, folder / "questioner")]
 
     def _curation(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
@@ -231,3 +230,17 @@ class Visplay(Method):
     def _shuffled_pool(self, round: int, folder: Path) -> list[PoolItem]:
         pool = read_pool(read_table(folder / "pool.parquet", POOL))
         return sorted(pool, key=lambda item: derive(self.config.seed, "pool", round, item.question_id))
+
+
+def _all_asked(folder: Path, steps: int) -> list[dict[str, object]]:
+    """The rows of all steps of a questioner phase.
+
+    The parts of a finished phase are gone. When a damaged checkpoint sends the run back into one, the steps before
+    that place are still in the phase's table.
+    """
+    rows: list[dict[str, object]] = []
+    for step in range(steps):
+        path = part(folder, "asked", step)
+        whole = path if path.exists() else folder / "asked.parquet"
+        rows += [row for row in read_table(whole, QUESTIONS) if row["step"] == step]
+    return rows

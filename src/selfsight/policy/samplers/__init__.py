@@ -20,3 +20,6 @@ class Sampler(Protocol):
 
     def sharing_images(self) -> AbstractContextManager[None]:
         """Inside, an image is encoded once, however many calls of `sample` show it."""
+
+    def close(self) -> None:
+        """Ends what was started for sampling; nothing can be drawn afterwards. Closing twice is harmless."""

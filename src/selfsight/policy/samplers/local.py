@@ -80,6 +80,9 @@ class LocalSampler:
         finally:
             self._features = None
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def _image_inputs(self, images: Sequence[ImageRef]) -> dict[str, Any]:
         return image_inputs(self.vlm, images) if self._features is None else self._features.inputs(images)
 
@@ -95,9 +98,9 @@ class LocalSampler:
 
     def _waves(self, requests: list[SampleRequest], new: int) -> list[list[tuple[SampleRequest, EncodedPrompt]]]:
         """Requests on one image stay together, so that it is encoded once; a large one goes alone."""
-        seen: dict[str, int] = {}
+        seen: dict[tuple[str, ...], int] = {}
         order = {
-            request.id: seen.setdefault(request.prompt.image.id if request.prompt.image else "", len(seen))
+            request.id: seen.setdefault(tuple(image.id for image in request.prompt.images), len(seen))
             for request in requests
         }
         waves: list[list[tuple[SampleRequest, EncodedPrompt]]] = []
@@ -236,7 +239,7 @@ class _SharedSteps:
             attention_mask=self.mask,
             use_cache=False,
             shared_prefix=prefill,
-            **image_inputs([prompt.image for prompt in prompts if prompt.image is not None]),
+            **image_inputs([image for prompt in prompts for image in prompt.images]),
         ).last_hidden_state
         last = hidden[torch.arange(len(prompts), device=vlm.device), torch.tensor(lengths, device=vlm.device) - 1]
         self.decode = Decode(prefill, lengths, counts, max(new - 1, 1), vlm.device)
@@ -273,7 +276,8 @@ class _CachedSteps:
             input_ids=torch.from_numpy(prompt.input_ids)[None].to(vlm.device),
             position_ids=vlm.position_argument(places[:, None].expand(3, -1, -1)),
             use_cache=True,
-            **image_inputs([prompt.image] if prompt.image is not None else []),
+            **vlm.modality_argument(prompt.token_types[None]),
+            **image_inputs(prompt.images),
         )
         self._cache: Any = out.past_key_values
         self._cache.batch_repeat_interleave(count)

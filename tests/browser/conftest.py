@@ -1,0 +1,68 @@
+"""A headless Chromium that opens reports from the disk. `make browser` brings it; elsewhere these tests are skipped."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_runs import vision_zero_run, visplay_run
+from selfsight.evaluate.oracle import verdict_if_known
+from selfsight.report.page import write_report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    required = os.environ.get("SELFSIGHT_BROWSER") == "required"
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        if required:
+            raise
+        pytest.skip("playwright is not installed; `make browser` brings it")
+    if program is None:
+        if required:
+            pytest.fail("no Chromium found: on Debian and Ubuntu, apt install chromium")
+        pytest.skip("no Chromium found")
+    with sync_playwright() as playwright:
+        # A sandbox needs rights that a container's root lacks; what is opened here are our own files.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page and everything it complained about or asked for."""
+
+    def __init__(self, browser: Any, path: Path, place: str = "", *, width: int = 1440, **context: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri() + place)
+        self.path = path
+
+    def go(self, place: str) -> None:
+        self.page.evaluate("place => { location.hash = place; }", place)
+        self.page.wait_for_timeout(30)
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture(scope="session")
+def questions_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = visplay_run(tmp_path_factory.mktemp("questions"), images=4)
+    return write_report(run, truth=verdict_if_known).path
+
+
+@pytest.fixture(scope="session")
+def games_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(vision_zero_run(tmp_path_factory.mktemp("games"))).path
