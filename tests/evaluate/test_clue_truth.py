@@ -45,7 +45,7 @@ def test_citizens_that_see_and_a_spy_that_guesses_are_told_apart_by_truth_alone(
     assert result["citizen"]["true"] == result["citizen"]["true_of_decided"] == 1.0  # type: ignore[index]
     assert (result["spy"]["true"], result["spy"]["false"], result["spy"]["n"]) == (0.0, 1.0, 8)  # type: ignore[index]
     voter = result["knowing_voter"]
-    assert (voter["accuracy"], voter["chance"], voter["abstentions"]) == (1.0, 0.25, 0.0)  # type: ignore[index]
+    assert (voter["accuracy"], voter["chance"], voter["n"]) == (1.0, 0.25, 8)  # type: ignore[index]
 
 
 def test_a_clue_outside_the_grammar_is_unreadable_and_not_false() -> None:
@@ -54,7 +54,7 @@ def test_a_clue_outside_the_grammar_is_unreadable_and_not_false() -> None:
     citizen = result["citizen"]
     assert (citizen["valid"], citizen["readable"], citizen["false"]) == (1.0, 0.0, 0.0)  # type: ignore[index]
     assert citizen["true_of_decided"] is citizen["true_of_decided_ci95"] is None  # type: ignore[index]
-    assert result["knowing_voter"]["abstentions"] == 1.0  # type: ignore[index]
+    assert result["knowing_voter"]["accuracy"] == 0.25  # type: ignore[index]
 
 
 def test_what_the_grammar_does_not_decide_and_what_was_refused_counts_as_neither() -> None:
@@ -66,12 +66,16 @@ def test_what_the_grammar_does_not_decide_and_what_was_refused_counts_as_neither
     }
 
 
-def test_two_players_with_as_many_false_clues_are_no_accusation() -> None:
-    judged = judge_clues(games(lambda r: f"\\boxed{{{100 + r.seat} things}}"), read, holds)
-    first = [clue for clue in judged if clue.game_id == judged[0].game_id]
-    assert most_false(first) is None
-    assert most_false(first[:1]) == 1
-    assert most_false([]) is None
+def test_lots_are_drawn_between_players_with_as_many_false_clues() -> None:
+    """Seat 1 tells the truth unless it is the spy, the others lie: one of three or of four liars is the spy."""
+    played = games(lambda r: counted(r) if r.seat == 1 else f"\\boxed{{{100 + r.seat} things}}")
+    judged = judge_clues(played, read, holds)
+    of_first = [clue for clue in judged if clue.game_id == judged[0].game_id]
+    assert most_false(of_first) == sorted({2, 3, 4} | {played[0].secret.spy})
+    assert most_false([]) == []
+    # Every seat is the spy's twice.
+    voter = clue_truth(played, judged)["knowing_voter"]
+    assert voter["accuracy"] == pytest.approx((2 / 4 + 6 / 3) / 8)  # type: ignore[index]
 
 
 def test_nothing_is_known_about_a_photograph() -> None:

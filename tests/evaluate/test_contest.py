@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_players import Scripted, bluffed, few, told
+from scripted_players import Scripted, bluffed, few, is_spy, told
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.arena import arena_result, read_matches
-from selfsight.evaluate.contest import ContestSettings, contend, run_contest
+from selfsight.evaluate.contest import ContestSettings, clues_truth, contend, run_contest
 from selfsight.evaluate.games import decide, heldout_images, read_games
 from selfsight.evaluate.players import open_player
-from selfsight.methods.vision_zero import GameSettings
+from selfsight.images import ImageRef
+from selfsight.images.worlds.truth import scene_of
+from selfsight.methods.vision_zero import GameSettings, Request, deal
 from selfsight.policy.open import read_image
 from selfsight.report import render_arena
 from tiny_models import build_qwen2_5_vl
@@ -69,6 +71,35 @@ def test_a_better_bluffer_and_voter_is_told_from_a_worse_one_in_every_part(tmp_p
         "B's samples: 100.0 % n/a, 0.0 % invalid",
     ):
         assert wanted in shown
+
+
+def test_how_true_the_clues_are_and_how_far_a_voter_can_come_is_told() -> None:
+    """Citizens say what is there; the spy, who sees nothing, speaks of what no scene has."""
+
+    def clue(request: Request) -> str:
+        image = request.prompt.image
+        assert image is not None
+        if is_spy(request):
+            return f"\\boxed{{There are {90 + request.seat} red circles.}}"
+        thing = scene_of(image).things[request.seat - 1]  # type: ignore[union-attr]
+        return f"\\boxed{{There is a {thing.size} {thing.colour} {thing.shape}.}}"
+
+    contest = ContestSettings(games=3, samples=2)
+    found = contend(Scripted(), Scripted(clue=clue), few(3), RULES, contest, names=("a", "b"), progress=Steps())
+    truth = found["decisions"]["clue_truth"]  # type: ignore[index]
+    assert (truth["citizen"]["true_of_decided"], truth["spy"]["true_of_decided"]) == (1.0, 0.0)
+    assert truth["knowing_voter"]["accuracy"] == 1.0
+    stream = io.StringIO()
+    rules = {"players": 3, "clue_rounds": 1, "spy_view": "blank"}
+    render_arena({"a": "mine", "b": "starter", "rules": rules} | found, stream)
+    shown = " ".join(stream.getvalue().split())
+    assert "100.0 % [61.0, 100.0] of a citizen's, 0.0 % [0.0, 56.1] of a spy's" in shown
+    assert "a voter that sees everything: 100.0 % [100.0, 100.0] of the spies" in shown
+
+
+def test_of_photographs_no_truth_is_told() -> None:
+    photo, blank = ImageRef("f-0123456789abcdef", "photo.png"), ImageRef("blank-1x1", "blank:1x1")
+    assert clues_truth([deal(RULES, seed=0, id="g", image=photo, spy_image=blank)]) is None
 
 
 def test_clues_of_an_earlier_contest_can_be_judged_again(tmp_path: Path) -> None:

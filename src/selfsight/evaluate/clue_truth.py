@@ -2,8 +2,9 @@
 
 What a sentence says is decided by whoever is given as `read` and `holds`: a grammar of statements and their truth.
 A clue is judged against the citizens' picture, the spy's clues too: that is what the others compare it with. Beside
-it stands a voter that knows the scene and accuses whoever has said most that is false. With the spy's ordinary clues
-its accuracy is about what a voter can reach that reads every clue and sees everything.
+it stands a voter that knows the scene and accuses whoever has said most that is false, drawing lots where several have,
+or nobody. With the spy's ordinary clues its accuracy is about what a voter can reach that reads every clue and sees
+everything. (What clues give away beside their truth it does not use.)
 
 Left out: whether a clue tells much. "There is a shape" is as true as a clue can be.
 """
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.oracle import knows
-from selfsight.evaluate.statistics import wilson_interval
+from selfsight.evaluate.statistics import mean_interval, wilson_interval
 from selfsight.images.worlds.scene import Picture
 from selfsight.images.worlds.truth import scene_of
 from selfsight.methods.vision_zero import Game
@@ -69,7 +70,8 @@ def judge_clues(
 
 
 def clue_truth(games: Sequence[Game], judged: Sequence[JudgedClue]) -> dict[str, object]:
-    """By role: shares of valid, readable, true and false clues; and the accuracy of the voter that knows the scene.
+    """By role: shares of valid, readable, true and false clues. And the accuracy of the voter that knows the scene, with
+    a bootstrap interval over games.
 
     `true` is over all clues, `true_of_decided` over those that are either true or false, with Wilson's interval (None
     where there are none).
@@ -82,30 +84,26 @@ def clue_truth(games: Sequence[Game], judged: Sequence[JudgedClue]) -> dict[str,
     said: dict[str, list[JudgedClue]] = {game.id: [] for game in games}
     for clue in judged:
         said[clue.game_id].append(clue)
-    right = abstained = 0
+    named = []
     for game in games:
-        accused = most_false(said[game.id])
-        right += accused == game.secret.spy
-        abstained += accused is None
-    estimate = wilson_interval(right, len(games))
+        accused = most_false(said[game.id]) or range(1, game.settings.players + 1)
+        named.append((game.secret.spy in accused) / len(accused))
+    estimate = mean_interval(named, seed=0)
     return found | {
         "knowing_voter": {
             "chance": sum(1 / game.settings.players for game in games) / len(games),
             "accuracy": estimate.mean,
             "ci95": [estimate.low, estimate.high],
-            "abstentions": abstained / len(games),
             "n": len(games),
         }
     }
 
 
-def most_false(clues: Sequence[JudgedClue]) -> int | None:
-    """The seat that has said more false things than any other; None when several have, or nobody."""
+def most_false(clues: Sequence[JudgedClue]) -> list[int]:
+    """The seats that have said more false things than any other; none where nothing false was said."""
     counts = Counter(clue.seat for clue in clues if clue.true is False)
-    ranking = counts.most_common(2)
-    if not ranking or (len(ranking) == 2 and ranking[0][1] == ranking[1][1]):
-        return None
-    return ranking[0][0]
+    most = max(counts.values(), default=0)
+    return sorted(seat for seat, count in counts.items() if count == most)
 
 
 def _shares(clues: Sequence[JudgedClue]) -> dict[str, object]:

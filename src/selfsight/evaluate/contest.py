@@ -2,14 +2,17 @@
 
 Three parts, each on the same held-out images: whole games in both directions (`arena`); the decisions of A and of B on
 games whose clues B drew once, compared pairwise (`games`); and what A finds out from less than it is given (`probes`).
-B is the frozen model: the model that A was trained from.
+B is the frozen model: the model that A was trained from. On worlds it is also told how true B's clues are, and how
+often a voter that sees everything finds the spy by them: about as far as any voter can come (`clue_truth`).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.arena import arena_matches, arena_result, play_matches, write_matches
+from selfsight.evaluate.clue_truth import clue_truth, judge_clues
 from selfsight.evaluate.games import (
     SAMPLES,
     check_balance,
@@ -23,10 +26,12 @@ from selfsight.evaluate.games import (
     write_games,
 )
 from selfsight.evaluate.heldout import PICTURE_SIZES
+from selfsight.evaluate.oracle import knows
 from selfsight.evaluate.players import Player, open_player
 from selfsight.evaluate.probes import leak_probes
 from selfsight.images import SpyImages
-from selfsight.methods.vision_zero import GameSettings
+from selfsight.images.worlds.statements import holds, read_statement
+from selfsight.methods.vision_zero import Game, GameSettings
 from selfsight.policy.open import model_folder, read_image, taught_pack
 from selfsight.run import pretty_json, write_atomic
 from selfsight.run.atomic import disk_errors
@@ -119,5 +124,13 @@ def contend(
             "b": summarise(of_b, seed=contest.seed),
             "change": compare(of_b, of_a, seed=contest.seed),
             "probes": probes,
+            "clue_truth": clues_truth(games),
         },
     }
+
+
+def clues_truth(games: Sequence[Game]) -> dict[str, object] | None:
+    """How true the clues are; None where nothing is known about an image."""
+    if not all(knows(game.secret.image) for game in games):
+        return None
+    return clue_truth(games, judge_clues(games, read_statement, holds))

@@ -102,6 +102,18 @@ def render_arena(result: Summary, stream: TextIO) -> None:
     for label, found in (("A", first), ("B", second)):
         abstained, invalid = share(found["sampled_abstentions"]), share(found["sampled_invalid"])
         out.print(Text(f"{label}'s samples: {abstained} n/a, {invalid} invalid"))
+    truth = decisions.get("clue_truth")
+    if truth is not None:
+        said = ", ".join(
+            f"{with_interval(truth[role]['true_of_decided'], truth[role]['true_of_decided_ci95'])} of a {role}'s"
+            for role in ("citizen", "spy")
+            if role in truth and truth[role]["true_of_decided"] is not None
+        )
+        knowing = truth["knowing_voter"]
+        out.print(Text(f"\nB's clues that say something decidable and are true: {said or 'none'}"))
+        out.print(
+            Text(f"a voter that sees everything: {with_interval(knowing['accuracy'], knowing['ci95'])} of the spies")
+        )
 
 
 def verdict(summary: Summary) -> str:

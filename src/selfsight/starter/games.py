@@ -124,8 +124,8 @@ def statement(picture: Picture, rng: np.random.Generator) -> Statement | None:
         kept, weights = zip(*_NAMED, strict=True)
         named = kept[int(rng.choice(len(kept), p=weights))]
         return Statement(Query("exists", Described(**{name: getattr(thing, name) for name in named})), "yes")
-    families, weights = zip(*_SAYABLE, strict=True)
-    asked = ask(picture, str(rng.choice(families, p=weights)), rng)
+    families, shares = [family for family, _ in _SAYABLE], [share for _, share in _SAYABLE]
+    asked = ask(picture, str(rng.choice(families, p=shares)), rng)
     if asked is None or (asked[0].kind == "greater" and asked[1] == "no"):
         return None  # what is not so tells little
     return Statement(*asked)
