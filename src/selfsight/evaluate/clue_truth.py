@@ -70,8 +70,8 @@ def judge_clues(
 
 
 def clue_truth(games: Sequence[Game], judged: Sequence[JudgedClue]) -> dict[str, object]:
-    """By role: shares of valid, readable, true and false clues. And the accuracy of the voter that knows the scene, with
-    a bootstrap interval over games.
+    """By role: shares of valid, readable, true and false clues. Beside them the accuracy of the voter that knows the
+    scene, with a bootstrap interval over games.
 
     `true` is over all clues, `true_of_decided` over those that are either true or false, with Wilson's interval (None
     where there are none).

@@ -45,11 +45,12 @@ tags: [qwen2_5_vl, self-play, procedural-images]
 
 A vision-language model of {millions:.1f} million parameters in the architecture of Qwen2.5-VL, trained from nothing on
 *worlds*: procedural pictures of coloured shapes and of charts. It answers questions about such pictures, asks some
-itself, describes them, and judges whether a question can be answered. It exists so that self-play (VisPlay,
-arXiv 2511.15661) can be run, read and tested on a laptop, on the code path of a large model.
+itself, describes them, judges whether a question can be answered, and gives clues and votes in "Who is the spy". It
+exists so that self-play (VisPlay, arXiv 2511.15661, and Vision-Zero, arXiv 2509.25541) can be run, read and tested on a
+laptop, on the code path of a large model.
 
 It is a **base model**, and on purpose an uneven one. It was last trained on a mixture of careful authors, who look and
-note what they see before they box an answer, and careless ones, who box an answer at once and often guess. Such a
+note what they see before they box an answer or a clue, and careless ones, who box one at once and often guess. Such a
 model's majority can know more than its greedy answer, and that difference is what learning without labels can win.
 Here the majority is {abs(lead):.1f} points {"above" if lead >= 0 else "below"} the greedy answer.
 
