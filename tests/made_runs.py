@@ -94,9 +94,34 @@ def visplay_run(
                 write_atomic(directory.round(number) / "round.json", pretty_json(entry))
                 journal.record(f"round-{number}/evaluation", inputs={}, outputs=[], seconds=12.5)
                 entries.append(entry)
+        made_alarms(directory.path, rounds)
         if finished:
             directory.write_summary(_summary(config, entries))
         return directory.path
+
+
+def made_alarms(run: Path, rounds: int, texts: Iterable[str] = ("worth a look",)) -> None:
+    """alarms.jsonl: in every round one alarm that went off, one that is quiet and one that is not measured, for each of
+    the `texts`, which stand wherever a text may.
+    """
+    with JsonlWriter(run / "alarms.jsonl") as file:
+        for number, text in itertools.product(range(1, rounds + 1), texts):
+            hostile = text != "worth a look"
+            for alarm, state in (
+                ("question_cluster", "fired"),
+                ("novelty", "quiet"),
+                ("blind_answers", "not measured"),
+            ):
+                file.append(
+                    {
+                        "stage": text if hostile else f"round-{number}/curation", "round": number, "phase": "curation",
+                        "steps": None, "alarm": f"{alarm}{text}" if hostile else alarm, "who": "", "state": state,
+                        "value": None if state == "not measured" else 0.5, "limit": 0.25,
+                        "says": "" if state == "not measured" else text, "why": text if state == "not measured" else "",
+                        "evidence": {"example": text},
+                        "suggestion": (text if hostile else "visplay.diversity_weight=2") if state == "fired" else None,
+                    }
+                )  # fmt: skip
 
 
 def _questions(folder: Path, round: int, refs: list[ImageRef], say: Say) -> dict[str, Any]:

@@ -47,6 +47,7 @@ MAY_SEE_TRUTH = ("selfsight.evaluate", "selfsight.starter", "selfsight.images.wo
 TORCH_FREE_ROOMS = ("language", "images", "run", "settings")
 TORCH_FREE_MODULES = (
     "config", "errors", "cli", "methods/visplay/rewards", "methods/visplay/gates",
+    *(f"methods/alarms/{name}" for name in ("rules", "suggestions", "questions", "steps", "rounds", "ending")),
     *(f"methods/vision_zero/{name}" for name in (
         "ballots", "clues", "game", "lockstep", "rules", "scoring", "switching", "transcript"
     )),

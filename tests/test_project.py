@@ -45,9 +45,11 @@ ROOMS = {
 # Rooms, and files in the other rooms, that must load without torch and transformers.
 LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
 VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
+ALARM_RULES = ("rules", "suggestions", "questions", "steps", "rounds", "ending")
 VISPLAY_RULES = ("gates", "records", "rewards")
 LIGHT_FILES = (
     "cli", "config", "doctor", "errors", "methods.vision_zero", "methods.vision_zero.rules",
+    *(f"methods.alarms.{name}" for name in ALARM_RULES),
     *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
     *(f"methods.visplay.{name}" for name in VISPLAY_RULES),
 )  # fmt: skip

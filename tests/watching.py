@@ -48,6 +48,7 @@ def results(run: Path) -> dict[str, object]:
         {key: value for key, value in line.items() if key != "tokens_per_second"}
         for line in lines(run / "metrics.jsonl")
     ]
+    found["alarms"] = (run / "alarms.jsonl").read_bytes()
     summary = json.loads((run / "summary.json").read_text())
     found["summary"] = {key: value for key, value in summary.items() if key != "timings"}
     found["stages"] = list(dict.fromkeys(line["stage"] for line in lines(run / "journal.jsonl")))

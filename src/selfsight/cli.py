@@ -1,8 +1,8 @@
 """The command line: a few lines per command, no logic.
 
-Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 a check of
-`doctor` failed, 2 a mistake that the user can mend, 130 and 143 stopped by SIGINT and SIGTERM with
-everything saved. torch is imported inside the commands that need it, so that `--help` answers at once.
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 a check of `doctor` failed,
+2 a mistake that the user can mend, and, with everything saved, 3 stopped by an alarm (alarms.policy=stop), 130 and 143
+stopped by SIGINT and SIGTERM. torch is imported inside the commands that need it, so that `--help` answers at once.
 """
 
 import json

@@ -24,6 +24,7 @@ from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
+from selfsight.settings.alarms import AlarmSettings
 from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
 
@@ -283,6 +284,7 @@ class EvolveConfig(Settings):
     vision_zero: VisionZeroSettings = Field(default=VisionZeroSettings(), description="Vision-Zero's own settings")
     mixed: MixedSettings = Field(default=MixedSettings(), description="both methods in one run")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="measurement")
+    alarms: AlarmSettings = Field(default=AlarmSettings(), description="what is watched for collapse")
     save_steps: Count = Field(default=10, description="optimiser steps between checkpoints inside a phase")
     save_total_limit: Count = Field(default=2, description="checkpoints kept on disk")
     report_to: list[Literal["none", "jsonl"]] = Field(
@@ -358,9 +360,9 @@ def describe(config: EvolveConfig) -> str:
     return "".join(lines)
 
 
-# Where a run is written, how much of it is kept and when it gives up does not change what it computes.
+# Where a run is written, how much of it is kept and when it warns or gives up does not change what it computes.
 _BOOKKEEPING = {
-    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction",
+    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction", "alarms",
 }  # fmt: skip
 
 

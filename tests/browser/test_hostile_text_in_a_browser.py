@@ -16,7 +16,7 @@ import pytest
 
 from browser.conftest import Opened
 from browser.payloads import PAYLOADS
-from made_runs import vision_zero_run, visplay_run
+from made_runs import made_alarms, vision_zero_run, visplay_run
 from selfsight.evaluate.oracle import verdict_if_known
 from selfsight.report.page import write_report
 
@@ -115,6 +115,8 @@ def hostile_overview(run: Path) -> None:
     with (run / "journal.jsonl").open("a") as stream:
         for payload in PAYLOADS:
             stream.write(json.dumps({"stage": payload, "seconds": 1, "inputs": {}, "outputs": {}}) + "\n")
+    (run / "alarms.jsonl").unlink()
+    made_alarms(run, 1, [payload.encode("utf-8", "replace").decode() for payload in PAYLOADS])
     summary = json.loads((run / "summary.json").read_text())
     summary["versions"] = {"selfsight": PAYLOADS[0]}
     summary["measured_on"] = {"world": PAYLOADS[1], "picture_size": PAYLOADS[2]}

@@ -20,6 +20,8 @@ from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.heldout import summarise
 from selfsight.images import ImageError, ImageSource
+from selfsight.methods.alarms.ending import Ending
+from selfsight.methods.alarms.watch import Watch
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
@@ -115,6 +117,10 @@ class Method(ABC):
         """What is measured of a round besides the held-out questions, and the files written; round 0 is the base."""
 
     @abstractmethod
+    def model_folder(self, round: int) -> str:
+        """How a round's folder calls that of the model which was measured."""
+
+    @abstractmethod
     def account(self, loop: "Loop") -> dict[str, Any]:
         """What summary.json says besides what every run's does."""
 
@@ -182,11 +188,14 @@ class Loop:
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
+            JsonlWriter(directory.alarms_path) as alarms,
             Quarantine(directory, self.method.source, self.progress.note) as quarantine,
         ):
             for policy in self.method.policies.values():
                 ending.callback(policy.close)
-            self.stop, self.journal, self.metrics = stop, journal, metrics
+            self.stop, self.journal, self.metrics, self.alarms = stop, journal, metrics, alarms
+            watch = Watch(config, directory, alarms, self.progress.note)
+            self.ending = Ending(config, directory, journal, self.method.model_folder, self.progress.note)
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
@@ -199,23 +208,28 @@ class Loop:
                 outputs = self._evaluate(stage) if stage.phase == EVALUATION else self.method.perform(self, stage, step)
                 inputs |= quarantine.inputs()  # as it is now: what the stage found bad, it did without
                 self.weights = self._weights_hash()
+                fired = watch.look(stage.name, stage.round, stage.phase)
                 journal.record(stage.name, inputs=inputs, outputs=outputs, seconds=time.perf_counter() - start)
+                self.ending.roll_back(stage.round, stage.phase, fired)
                 self.timings.lap(stage.phase)
                 step = 0
-                if stage.index + 1 < len(self.stages):
-                    self._save(self.stages[stage.index + 1], 0)
-                else:
+                finished = self.ending.rolled_back is not None or stage.index + 1 == len(self.stages)
+                if finished:
                     self._save(stage, FINISHED)
+                else:
+                    self._save(self.stages[stage.index + 1], 0)
                 # Only now: until the checkpoint lay on the disk, a resumed stage would have needed them.
                 remove_parts(directory.round(stage.round))
                 self.timings.lap(stage.phase, "controller")
+                if finished:
+                    break
+                self.ending.stop(fired)
             summary = build_summary(
                 directory,
                 config,
-                rounds=self.stages[-1].round,
+                ended=self.ending.outcome(self.stages[-1].round),
                 source=self.method.source,
                 pack=self.method.answerer.pack,
-                weights=self.weights,
                 timings=self.timings,
                 own=self.method.account(self),
             )
@@ -306,6 +320,8 @@ class Loop:
             "stage": stage.name,
             "step": step,
             "metrics_lines": self.metrics.lines,
+            "alarm_lines": self.alarms.lines,
+            "rollback": self.ending.state(),
             "config": config_hash(self.config),
             "base": self.base,
             "counters": counters,
@@ -321,6 +337,7 @@ class Loop:
             self.progress.note(f"checkpoint passed over: {skipped}")
         if found is None:
             self.metrics.truncate(0)
+            self.alarms.truncate(0)
             return 0, 0
         state: dict[str, Any] = found.state()
         index = next((stage.index for stage in self.stages if stage.name == state["stage"]), None)
@@ -336,15 +353,18 @@ class Loop:
             )
         if state["config"] != config_hash(self.config):
             self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
+        rolled_back = self.ending.take_state(state.get("rollback"), changed=state["config"] != config_hash(self.config))
         tensors = found.tensors()
         for role, policy in self.trainable.items():
             own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
             policy.load_state_dict(own, state["counters"][role])
         self.method.take_state(state)
         self.metrics.truncate(min(int(state["metrics_lines"]), self.metrics.lines))
+        # Runs of earlier versions were not watched: their checkpoints count no lines.
+        self.alarms.truncate(min(int(state.get("alarm_lines", 0)), self.alarms.lines))
         self.timings.add(state["timings"])
         if state["step"] == FINISHED:
-            return index + 1, 0
+            return (len(self.stages) if rolled_back else index + 1), 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
 

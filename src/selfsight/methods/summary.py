@@ -10,6 +10,8 @@ from selfsight.config import EvolveConfig, config_hash
 from selfsight.evaluate.heldout import compare
 from selfsight.images import ImageSource
 from selfsight.language.prompts import PromptPack
+from selfsight.methods.alarms.ending import Outcome
+from selfsight.methods.alarms.watch import account
 from selfsight.methods.measuring import picture_size, read_evaluation
 from selfsight.methods.timings import Timings
 from selfsight.run import RunDirectory
@@ -20,18 +22,17 @@ def build_summary(
     directory: RunDirectory,
     config: EvolveConfig,
     *,
-    rounds: int,
+    ended: Outcome,
     source: ImageSource,
     pack: PromptPack,
-    weights: str,
     timings: Timings,
     own: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Collects the rounds' entries, and what the method has to add (`own`); the change in held-out accuracy is
-    paired, base against the last round.
+    paired, base against the run's result: the last round, unless the run was rolled back.
     """
-    entries: list[Any] = [read_json(directory.round(k) / "round.json") for k in range(rounds + 1)]
-    first, last = read_evaluation(directory.round(0)), read_evaluation(directory.round(rounds))
+    entries: list[Any] = [read_json(directory.round(k) / "round.json") for k in range(ended.rounds + 1)]
+    first, last = read_evaluation(directory.round(0)), read_evaluation(directory.round(ended.final))
     return {
         "method": config.method,
         "recipe": config.recipe,
@@ -45,9 +46,13 @@ def build_summary(
         },
         "base": entries[0]["heldout"],
         "rounds": entries[1:],
-        "final": entries[-1]["heldout"],
+        "final": entries[ended.final]["heldout"],
         "delta": compare(first, last),
-        "final_weights": weights,
+        "final_round": ended.final,
+        "final_model": ended.model,
+        "final_weights": ended.weights,
+        "alarms": account(directory, config),
+        "rollback": None if ended.rollback is None else ended.rollback.as_json(),
         "timings": timings.summary(),
         "versions": {
             "selfsight": __version__,

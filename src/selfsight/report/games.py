@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from selfsight.report.alarms import result_entry
 from selfsight.report.figures import change, share, table
 from selfsight.settings.vision_zero import VisionZeroSettings
 
@@ -51,7 +52,8 @@ def game_rounds(rounds: Sequence[Summary]) -> Table:
 
 def skill(summary: Summary) -> str | None:
     """Did its votes get better? On the same clues, those of the starting model; None if that was not measured."""
-    before, after = summary["base_decisions"], summary["rounds"][-1]["decisions"]
+    before, result = summary["base_decisions"], result_entry(summary)
+    after = None if result is None else result["decisions"]
     if before is None or after is None:
         return None
     moved = after["change"]
@@ -69,6 +71,8 @@ def skill(summary: Summary) -> str | None:
 def about_games(summary: Summary) -> str:
     """What the games say, and what they cannot."""
     played = [entry["games"] for entry in summary["rounds"] if "games" in entry]
+    if not played:
+        return "The run ended before a round of games was measured."
     games = played[-1]
     sentences = [
         f"In the last round's games voters found the spy in {share(games['accuracy'])} of the ballots; a guess finds "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfsight.config import ControlSettings
+from selfsight.report.alarms import alarm_board, result_entry, rollback_sentence
 from selfsight.report.figures import change, share, with_interval
 from selfsight.report.games import ablations, about_games, skill
 from selfsight.report.reading import Entry, RunReading, StageTime, Trouble, interval, number
@@ -105,12 +106,12 @@ class Overview:
     rounds: tuple[RoundFigures, ...]
     stages: tuple[StageTime, ...]
     notes: tuple[str, ...]
+    alarms: dict[str, Any] | None
 
 
 def overview(run: RunReading, troubles: list[Trouble]) -> Overview:
     """The first page of a run; a summary that holds no verdict is named in `troubles`."""
     headline = _headline(run, troubles)
-    last = run.rounds[-1] if run.rounds else None
     stages = {stage.name: stage for stage in run.stages}  # a stage that was repeated counts as it was at last
     return Overview(
         headline=headline,
@@ -118,10 +119,11 @@ def overview(run: RunReading, troubles: list[Trouble]) -> Overview:
         before_after=_before_after(run),
         measured=_measured(run),
         chance=number((run.summary or {}).get("chance")),
-        families=_families(run.base, last),
+        families=_families(run.base, _result(run)),
         rounds=tuple(_round(entry) for entry in run.rounds if "kept" in entry) if run.asks else (),
         stages=tuple(stages.values()),
         notes=_notes(run),
+        alarms=alarm_board(run, troubles),
     )
 
 
@@ -143,9 +145,11 @@ def _finished(run: RunReading, summary: Entry) -> Headline:
     if run.plays and (found := skill(summary)) is not None:
         # What is trained comes first; without questions, answering them is transfer.
         sentences.insert(1 if run.asks else 0, found)
-        decisive = decisive if run.asks else summary["rounds"][-1]["decisions"]["change"]
+        decisive = decisive if run.asks else (result_entry(summary) or {})["decisions"]["change"]
     if run.plays:
         sentences.append(about_games(summary))
+    if (rolled_back := rollback_sentence(summary)) is not None:
+        sentences.append(rolled_back)
     low, high = decisive["ci95"]
     status: Status = "better" if low > 0 else "worse" if high < 0 else "unclear"
     return Headline(status, (*sentences, SEEDS), ", ".join(_control(run)))
@@ -194,7 +198,7 @@ def _before_after(run: RunReading) -> tuple[BeforeAfter, ...]:
     if run.base is None:
         return ()
     delta = _mapping((run.summary or {}).get("delta"))
-    base, final = run.base["heldout"], run.rounds[-1]["heldout"] if run.rounds else {}
+    base, final = run.base["heldout"], (_result(run) or {}).get("heldout", {})
     rows = []
     if run.plays:
         rows += _spy_found(run)
@@ -210,7 +214,7 @@ def _before_after(run: RunReading) -> tuple[BeforeAfter, ...]:
 
 def _spy_found(run: RunReading) -> list[BeforeAfter]:
     before = _mapping((run.base or {}).get("decisions"))
-    after = _mapping(run.rounds[-1].get("decisions")) if run.rounds else {}
+    after = _mapping((_result(run) or {}).get("decisions"))
     moved = _mapping(after.get("change"))
     return [
         BeforeAfter(f"spy found, {name}", _figure(before, value, ci), _figure(after, value, ci),
@@ -229,6 +233,15 @@ def _measured(run: RunReading) -> tuple[Measured, ...]:
         points = [(int(entry["round"]), _estimate(entry["heldout"], value, ci)) for entry in entries]
         found.append(Measured(f"answers, {name}", _present(points)))
     return tuple(curve for curve in found if curve.points)
+
+
+def _result(run: RunReading) -> Entry | None:
+    """The measurement of the run's result: the last one, or the one that the run was rolled back to."""
+    entries = [*([run.base] if run.base else []), *run.rounds]
+    final = number((run.summary or {}).get("final_round"))
+    if final is not None:
+        return next((entry for entry in entries if entry["round"] == final), None)
+    return run.rounds[-1] if run.rounds else None
 
 
 def _families(base: Entry | None, last: Entry | None) -> tuple[FamilyChange, ...]:

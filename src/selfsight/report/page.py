@@ -229,6 +229,7 @@ def _overview_data(run: RunReading, first: Overview, drawn: Curves, troubles: Se
         ],
         "stages": [[stage.name, stage.seconds] for stage in first.stages],
         "notes": first.notes,
+        "alarms": first.alarms,
         "troubles": [[trouble.where, trouble.what] for trouble in troubles],
         "settings": to_yaml(settings),
         "curves": {

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfsight.config import ControlSettings
+from selfsight.report.alarms import alarm_lines, rollback_sentence
 from selfsight.report.figures import DASH, change, console, points, share, table, with_interval
 from selfsight.report.games import ablations, about_games, game_rounds, skill
 from selfsight.run.progress import plain_text
@@ -44,6 +45,10 @@ def render_summary(summary: Summary, stream: TextIO) -> None:
     out.print(Text(f"\n{found}\n{verdict(summary)}" if found else f"\n{verdict(summary)}"))
     if plays:
         out.print(Text(about_games(summary)))
+    if (rolled_back := rollback_sentence(summary)) is not None:
+        out.print(Text(plain_text(rolled_back)))
+    for line in alarm_lines(summary):
+        out.print(Text(plain_text(line)), soft_wrap=True)
 
 
 def render_evaluation(result: Summary, stream: TextIO) -> None:
@@ -153,6 +158,8 @@ def _cautions(summary: Summary) -> list[str]:
             f"Unreadable answers fell from {share(base['format_failures'])} to "
             f"{share(final['format_failures'])}, so much of the gain may be form."
         )
+    if summary.get("rollback") is not None:  # the result is the best round, and the last one no part of it
+        return cautions
     accuracies = [base["accuracy"], *(entry["heldout"]["accuracy"] for entry in rounds)]
     best = max(range(len(accuracies)), key=accuracies.__getitem__)
     if accuracies[best] - accuracies[-1] > 0.02:

@@ -2,6 +2,7 @@
 
 config.yaml     the resolved configuration      journal.jsonl   one line per finished stage
 metrics.jsonl   one line per step               rounds/K/       questions, votes, pool, model folders
+alarms.jsonl    what was watched for collapse
 images.parquet  image files of the run          quarantine.jsonl  image files left out, and why
 checkpoints/    what resuming needs             images/         content-addressed references
 summary.json    what the run showed             report.html     self-contained
@@ -80,6 +81,10 @@ class RunDirectory(Closing):
     @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def alarms_path(self) -> Path:
+        return self.path / "alarms.jsonl"
 
     @property
     def summary_path(self) -> Path:

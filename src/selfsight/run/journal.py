@@ -98,6 +98,10 @@ class Journal(Closing):
         """Artefacts of a finished stage and their hashes: the next stage's inputs."""
         return dict(self._entry(stage).outputs)
 
+    def inputs(self, stage: str) -> dict[str, str]:
+        """What a finished stage was given, as hashes."""
+        return dict(self._entry(stage).inputs)
+
     def stages(self) -> list[str]:
         """Finished stages in the order of their first finish."""
         return list(self._entries)

@@ -97,6 +97,9 @@ class Mixed(Method):
         played, files = self.vision_zero.findings(loop, round, heldout)
         return {**asked, **played}, [*tables, *files]
 
+    def model_folder(self, round: int) -> str:
+        return (self.visplay if round in self.visplay.rounds else self.vision_zero).model_folder(round)
+
     def own_state(self) -> dict[str, object]:
         return {**self.visplay.own_state(), **self.vision_zero.own_state()}
 

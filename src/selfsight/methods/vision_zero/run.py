@@ -108,6 +108,9 @@ class VisionZero(Method):
             found["games"] = games_summary(read_jsonl(loop.directory.round(round) / "games.jsonl"))
         return found, files
 
+    def model_folder(self, round: int) -> str:
+        return "model"
+
     def account(self, loop: Loop) -> dict[str, Any]:
         own = self.config.vision_zero
         base: Any = read_json(loop.directory.round(0) / "round.json")

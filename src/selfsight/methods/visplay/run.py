@@ -101,6 +101,9 @@ class Visplay(Method):
             return {}, []
         return round_findings(loop.directory, round, self.rounds[0], heldout), []
 
+    def model_folder(self, round: int) -> str:
+        return "reasoner"
+
     def own_state(self) -> dict[str, object]:
         return {}
 

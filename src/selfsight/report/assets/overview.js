@@ -11,6 +11,7 @@ function overviewPage() {
     verdictCard(run),
     troublesCard(run.troubles),
     section("before-after", "Before and after", beforeAfter(run)),
+    run.alarms ? section("alarms", "Alarms", alarmsPart(run.alarms)) : null,
     run.rounds.length ? section("labels", "What it taught itself", roundsTable(run.rounds), labelCharts(run.rounds)) : null,
     run.curves.curves.length ? section("curves", "Step by step", curvesGrid(run.curves)) : null,
     run.stages.length ? section("time", "Where the time went", timeLine(run.stages)) : null,
@@ -64,6 +65,26 @@ function beforeAfter(run) {
   if (charts.length) parts.push(element("div", { class: "pair" }, charts));
   if (!parts.length) parts.push(element("p", { class: "quiet" }, "Nothing is measured yet."));
   return parts;
+}
+
+// What was watched for collapse: what went off, with what it saw, and what could not be measured.
+function alarmsPart({ policy, fired, quiet, not_measured: notMeasured, off, watched }) {
+  const columns = ["where", "alarm", "what it saw", "worth trying"];
+  const names = (title, found) => (found.length ? element("p", { class: "quiet" }, `${title}: ${found.join(", ")}.`) : null);
+  return [
+    element("p", {}, fired.length ? `${counted(fired.length, "alarm")} went off (alarms.policy=${policy}).`
+      : watched ? "No alarm went off." : "Nothing was looked at yet."),
+    fired.length ? element("div", { class: "scroll" }, element("table", { class: "words" },
+      element("thead", {}, element("tr", {}, columns.map((name) => element("th", { scope: "col" }, name)))),
+      element("tbody", {}, fired.map(([where, alarm, says, limit, suggestion]) => element("tr", {},
+        element("th", { scope: "row" }, said(where)), element("td", {}, element("code", {}, said(alarm))),
+        element("td", {}, said(says), limit === null ? "" : ` (threshold ${limit})`),
+        element("td", {}, element("code", {}, said(suggestion)))))))) : null,
+    names("Quiet", quiet),
+    names("Switched off", off),
+    notMeasured.length ? element("details", {}, element("summary", {}, `${counted(notMeasured.length, "alarm")} not measured`),
+      element("ul", {}, notMeasured.map(([alarm, why]) => element("li", {}, element("code", {}, said(alarm)), " ", said(why))))) : null,
+  ];
 }
 
 function roundsTable(rounds) {
