@@ -82,9 +82,6 @@ class _Reading:
     def is_due(self, files: Files, now: float) -> bool:
         return files != self.files and now >= self.rests_until
 
-    def made_of(self, files: Files, rests_until: float) -> None:
-        self.files, self.rests_until = files, rests_until
-
 
 class LiveRun:
     """The run at `path` for any number of pages at once; SelfsightError where there is none.
@@ -166,8 +163,11 @@ class LiveRun:
             ):
                 if reading.is_due(files, self._clock()):
                     began = self._cost()
-                    read()
-                    reading.made_of(files, self._clock() + max(_SHORTEST_REST, _REST * (self._cost() - began)))
+                    try:
+                        read()
+                    finally:  # what failed has cost something, too
+                        reading.rests_until = self._clock() + max(_SHORTEST_REST, _REST * (self._cost() - began))
+                    reading.files = files
                     changed = True
         except (SelfsightError, OSError):
             return False
