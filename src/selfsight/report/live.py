@@ -1,10 +1,10 @@
 """A run as data of a page that follows it: read when somebody asks, if files have changed, and seldom enough.
 
 A run pays nothing for being looked at: no lock is taken, nothing is written, and what a run writes is appended or put
-in place whole, so it can be read at any moment. What a look costs is bounded by construction: files are asked for
-their times and sizes at most once a second, and after a reading that took t seconds of a processor the next one of the
-same kind is made 250 t later at the earliest, that is 0.4 % of one processor for each of the two kinds: the first page,
-which is small, and the tables of questions and games, which grow. Nobody looking, nothing is read.
+in place whole, so it can be read at any moment. What following it costs is bounded by construction: what took t seconds
+of a processor is done again 250 t later at the earliest, that is 0.4 % of one processor for each of three things:
+asking the files for their times and sizes, reading the first page, which is small, and reading the tables of questions
+and games, which grow. Nobody looking, nothing is read.
 
 Pictures are drawn one at a time when a page shows them, and the last ones are kept.
 
@@ -113,9 +113,7 @@ class LiveRun:
         self._refs: dict[str, ImageRef] = {}
         self._drawn: OrderedDict[str, bytes] = OrderedDict()
         self._read_first()  # whatever keeps a run from being read is said here
-        self._looked = clock()
-        found = look(self.path)
-        self._state = self._stated(found, read=self._catch_up(found))
+        self._look()
         headline = "This page follows a run; `selfsight report` writes one that needs neither a server nor scripts."
         title = f"{self.path.name}: {self._run.config.method}"
         self.page = _piece(render(title, self.path.name, headline, [], live=True))
@@ -127,10 +125,8 @@ class LiveRun:
         """
         if self._reading.acquire(blocking=False):
             try:
-                if self._clock() - self._looked >= _LOOK_SECONDS:
-                    found = look(self.path)
-                    self._state = self._stated(found, read=self._catch_up(found))
-                    self._looked = self._clock()
+                if self._clock() >= self._looks_again:
+                    self._look()
             finally:
                 self._reading.release()
         return self._state
@@ -152,6 +148,12 @@ class LiveRun:
                     self._drawn.popitem(last=False)
             self._drawn.move_to_end(name)
             return self._drawn[name]
+
+    def _look(self) -> None:
+        began = self._cost()
+        found, held = look(self.path), being_written(self._lock_path)
+        self._looks_again = self._clock() + max(_LOOK_SECONDS, _REST * (self._cost() - began))
+        self._state = self._stated(found, held, read=self._catch_up(found))
 
     def _catch_up(self, found: Look) -> bool:
         """Reads what is due; False when the run cannot be read any more, and what was read before stays."""
@@ -205,8 +207,7 @@ class LiveRun:
             self._table_troubles = troubles
             self._show_first()
 
-    def _stated(self, found: Look, *, read: bool = True) -> Piece:
-        held = being_written(self._lock_path)
+    def _stated(self, found: Look, held: bool | None, *, read: bool) -> Piece:
         whole = self._run.summary is not None and len(self._run.rounds) >= self._run.rounds_planned
         status: Status = (
             "unreadable" if not read
