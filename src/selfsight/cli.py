@@ -193,6 +193,24 @@ def report(
 
 
 @app.command()
+def serve(
+    run_path: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="Folder of the run; without it the one in runs/ that was written last."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of 127.0.0.1; 0 is any free one.")] = 0,
+    questions: Annotated[int, typer.Option(min=1, help="Questions shown at most, about.")] = 15_000,
+    games: Annotated[int, typer.Option(min=1, help="Games shown at most, about.")] = 1_500,
+) -> None:
+    """Show a run, under way or finished, as a live page for a browser on this machine, until Ctrl-C."""
+    with _errors():
+        from selfsight.evaluate.oracle import verdict_if_known
+        from selfsight.report.serving import serve as serve_run
+
+        serve_run(run_path, sys.stdout, port=port, truth=verdict_if_known, most_questions=questions, most_games=games)
+
+
+@app.command()
 def explain(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
     question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As the report shows it.")],

@@ -1,8 +1,11 @@
-"""A headless Chromium that opens reports from the disk. `make browser` brings it; elsewhere these tests are skipped."""
+"""A headless Chromium for reports and live pages. `make browser` brings it; elsewhere these tests are skipped."""
 
+import itertools
 import os
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import pytest
 
 from made_runs import vision_zero_run, visplay_run
 from selfsight.evaluate.oracle import verdict_if_known
+from selfsight.report.live import LiveRun
 from selfsight.report.page import write_report
+from selfsight.report.serving import LiveServer
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +40,9 @@ def chromium() -> Iterator[Any]:
 
 
 class Opened:
-    """A page and everything it complained about or asked for."""
+    """A page, from the disk or from an address, and everything it complained about or asked for."""
 
-    def __init__(self, browser: Any, path: Path, place: str = "", *, width: int = 1440, **context: Any) -> None:
+    def __init__(self, browser: Any, path: Path | str, place: str = "", *, width: int = 1440, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
@@ -46,8 +51,8 @@ class Opened:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri() + place)
-        self.path = path
+        self.address = path if isinstance(path, str) else path.as_uri()
+        self.page.goto(self.address + place)
 
     def go(self, place: str) -> None:
         self.page.evaluate("place => { location.hash = place; }", place)
@@ -66,3 +71,16 @@ def questions_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def games_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(vision_zero_run(tmp_path_factory.mktemp("games"))).path
+
+
+@contextmanager
+def served(run: Path, port: int = 0) -> Iterator[LiveServer]:
+    """A live page of the run. Time flies on its clock, so that nothing waits for its turn to be read."""
+    clock = itertools.count(0, 10_000)
+    live = LiveRun(run, truth=verdict_if_known, clock=lambda: float(next(clock)))
+    with LiveServer(live, port) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

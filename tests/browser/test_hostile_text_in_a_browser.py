@@ -1,4 +1,5 @@
-"""200 injection payloads through every field that a model or a stranger writes: none of them comes to life.
+"""200 injection payloads through every field that a model or a stranger writes: none of them comes to life, neither in
+the report nor in the live page.
 
 Every view of the page is opened. What is then in the document must be elements and attributes that the page's own
 scripts make of harmless text, too; nothing may have run, been asked for, or been refused by the policy (a refusal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import Opened
+from browser.conftest import Opened, served
 from browser.payloads import PAYLOADS
 from made_runs import made_alarms, vision_zero_run, visplay_run
 from selfsight.evaluate.oracle import verdict_if_known
@@ -36,12 +37,19 @@ CENSUS = """(where = document) => {
     for (const {name} of each.attributes) found.add(`${at}${each.localName}@${name}`);
     for (const name of ["href", "src"]) {
       const value = each.getAttribute(name);
-      if (value !== null && !(name === "href" ? /^#/ : /^data:image\\/webp;base64,[A-Za-z0-9+/=]*$/).test(value))
+      const drawn = /^data:image\\/webp;base64,[A-Za-z0-9+/=]*$|^picture\\/[0-9a-f]{32}$/;
+      if (value !== null && !(name === "href" ? /^#/ : drawn).test(value))
         found.add(`${each.localName} leads to ${value}`);
     }
   }
   return [...found];
 }"""
+# All details, which a live page fetches when they are shown.
+FETCH_ALL = """async () => {
+  for (const name of Object.keys(live.names)) if (live.have[name] === undefined) await whenAbsent(name);
+  return Object.keys(live.names).every((name) => live.have[name] === live.names[name] && parsed.get(name) !== null);
+}"""
+LIVE = {"p", "p@id", "p@class", "p@role", "strong", "code"}
 EXTRA = {"li", "code", "bdi", "section", "ul", "h2", "section@class", "section@aria-label"}
 
 
@@ -85,8 +93,13 @@ def walk_games(opened: Opened, note: Callable[[], None]) -> None:
         note()
 
 
-def census(browser: Any, report: Path, walk: Callable[[Opened, Callable[[], None]], None]) -> tuple[set[str], Opened]:
+def census(
+    browser: Any, report: Path | str, walk: Callable[[Opened, Callable[[], None]], None]
+) -> tuple[set[str], Opened]:
     opened = Opened(browser, report)
+    if isinstance(report, str):
+        opened.page.wait_for_selector(".verdict")
+        assert opened.page.evaluate(FETCH_ALL)
     seen: set[str] = set()
     opened.page.evaluate(
         f"() => {{ window.seen = new Set(); window.count = 0; window.owned = () => {{ window.count += 1; }}; "
@@ -124,8 +137,9 @@ def hostile_overview(run: Path) -> None:
 
 
 @pytest.mark.parametrize("photographs", [False, True], ids=["worlds", "photographs"])
+@pytest.mark.parametrize("live", [False, True], ids=["report", "served"])
 def test_no_payload_in_a_run_of_questions_comes_to_life(
-    chromium: Any, questions_report: Path, tmp_path: Path, photographs: bool
+    chromium: Any, questions_report: Path, tmp_path: Path, photographs: bool, live: bool
 ) -> None:
     say = Speaker()
     # With photographs that are not there every name of a file is in the page, too.
@@ -137,30 +151,41 @@ def test_no_payload_in_a_run_of_questions_comes_to_life(
     asked = {"question", "completion", "reason", "answer", "key", "gate reason"}
     asked |= {"image name"} if photographs else set()
     assert {field for field, times in say.times.items() if times >= 200} == asked
-    check(
-        chromium,
-        write_report(run, tmp_path / "report.html", truth=verdict_if_known).path,
-        questions_report,
-        walk_questions,
-    )
+    check_run(chromium, run, questions_report, walk_questions, live=live)
 
 
-def test_no_payload_in_a_run_of_games_comes_to_life(chromium: Any, games_report: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("live", [False, True], ids=["report", "served"])
+def test_no_payload_in_a_run_of_games_comes_to_life(
+    chromium: Any, games_report: Path, tmp_path: Path, live: bool
+) -> None:
     say = Speaker()
     run = vision_zero_run(tmp_path, games=200, rounds=1, say=say)
     assert {field for field, times in say.times.items() if times >= 200} == {"clue", "note", "vote", "game id"}
-    check(chromium, write_report(run, tmp_path / "report.html", truth=verdict_if_known).path, games_report, walk_games)
+    check_run(chromium, run, games_report, walk_games, live=live)
 
 
-def check(chromium: Any, report: Path, harmless: Path, walk: Callable[[Opened, Callable[[], None]], None]) -> None:
+Walk = Callable[[Opened, Callable[[], None]], None]
+
+
+def check_run(chromium: Any, run: Path, harmless: Path, walk: Walk, *, live: bool) -> None:
+    if live:
+        with served(run) as server:
+            check(chromium, server.address, harmless, walk, server.address)
+    else:
+        check(chromium, write_report(run, truth=verdict_if_known).path, harmless, walk, "data:image/webp;base64,")
+
+
+def check(chromium: Any, page: Path | str, harmless: Path, walk: Walk, asks: str) -> None:
+    """`asks` begins every address that the page may ask for, after its own."""
     usual, quiet = census(chromium, harmless, walk)
     quiet.close()
-    found, opened = census(chromium, report, walk)
-    assert {one for one in found if one not in usual} <= EXTRA | {"span", "span@role", "span@aria-label", "p@class"}
+    found, opened = census(chromium, page, walk)
+    allowed = EXTRA | {"span", "span@role", "span@aria-label", "p@class"} | (LIVE if isinstance(page, str) else set())
+    assert {one for one in found if one not in usual} <= allowed
     assert opened.page.evaluate("window.count") == 0
     assert opened.complaints == []
-    assert opened.requests[0] == report.as_uri()
-    assert all(url.startswith("data:image/webp;base64,") for url in opened.requests[1:])
+    assert opened.requests[0] == opened.address
+    assert all(url.startswith(asks) for url in opened.requests[1:])
     shown = opened.page.evaluate("document.body.textContent.includes('owned()')")
     assert shown, "the payloads must be in the page, as text"
     opened.close()

@@ -5,11 +5,11 @@ from importlib import resources
 
 import pytest
 
-from selfsight.report.page import _SCRIPTS, _STYLES
+from selfsight.report.page import _LIVE_SCRIPTS, _SCRIPTS, _STYLES
 
 ASSETS = {
     name: resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
-    for name in (*_SCRIPTS, *_STYLES)
+    for name in (*_SCRIPTS, *_LIVE_SCRIPTS, *_STYLES)
 }
 # Ways from text to markup, code or requests, and attributes whose value is code or a place to load from.
 DOORS = re.compile(
@@ -29,12 +29,22 @@ def test_a_script_has_no_way_from_text_to_markup_code_or_a_request(name: str) ->
     assert len(re.findall(r"\.src = ", ASSETS[name])) == (name == "dom.js")
 
 
+def test_the_live_page_asks_in_one_place_and_has_no_other_way_out() -> None:
+    script = ASSETS["live.js"]
+    assert script.startswith('"use strict";\n// ')
+    assert sorted(DOORS.findall(script)) == ["fetch(", "setInterval", "setTimeout"]
+    asked = re.findall(r"\bask\(([^,)]+)", script.replace("async function ask(", ""))
+    assert asked == ["`data/${wanted}`", '"state"']
+    assert ".src" not in script
+    assert '"href"' not in script.replace('getAttribute("href")', "")
+
+
 @pytest.mark.parametrize("code", ["a.innerHTML = text", "eval(text)", "new Function(text)", "fetch(address)"])
 def test_the_search_for_such_ways_finds_them(code: str) -> None:
     assert DOORS.search(code)
 
 
-@pytest.mark.parametrize("name", [*_SCRIPTS, *_STYLES])
+@pytest.mark.parametrize("name", [*_SCRIPTS, *_LIVE_SCRIPTS, *_STYLES])
 def test_a_file_of_the_page_is_short_and_cannot_end_its_element(name: str) -> None:
     assert len(ASSETS[name].splitlines()) <= 400
     assert all(len(line) <= 150 for line in ASSETS[name].splitlines())

@@ -3,15 +3,17 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from selfsight.errors import SelfsightError
-from selfsight.run import Journal, RunDirectory, RunLock, read_journal
+from selfsight.run import Journal, RunDirectory, RunLock, being_written, read_journal
 
 CONFIG = {"model": "starter", "seed": 7, "visplay": {"rounds": 3}}
 
@@ -94,9 +96,11 @@ def test_a_second_process_is_refused_and_told_who_holds_the_run(tmp_path: Path) 
         with pytest.raises(SelfsightError, match=f"another process is writing this run: pid {holder.pid} on"):
             RunDirectory.resume(tmp_path / "one")
         RunDirectory.open(tmp_path / "one")  # reading is free
+        assert being_written(tmp_path / "one/.lock") is True
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert being_written(tmp_path / "one/.lock") is False
     RunDirectory.resume(tmp_path / "one").close()  # a killed process leaves no stale lock
 
 
@@ -115,6 +119,40 @@ def test_a_lock_whose_owner_has_not_written_its_name_is_still_a_lock(tmp_path: P
         (tmp_path / ".lock").write_text("")
         with pytest.raises(SelfsightError, match="only just started"):
             RunLock(tmp_path / ".lock").acquire()
+
+
+def test_who_looks_whether_a_run_is_written_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    assert being_written(lock) is False
+    done = threading.Event()
+    found: set[bool | None] = set()
+
+    def look() -> None:
+        while not done.is_set():
+            found.add(being_written(lock))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(100):
+            with RunLock(lock):  # would be refused while somebody else held it
+                assert being_written(lock) is True
+    finally:
+        done.set()
+        looker.join()
+    assert being_written(lock) is False  # this process lives on, and no longer holds it
+    assert True in found
+
+
+@pytest.mark.parametrize(("held_by", "answer"), [
+    ({"pid": 1, "host": "another", "start": ""}, None), ({"pid": -1, "host": socket.gethostname()}, None),
+    ({"pid": 2**40, "host": socket.gethostname()}, False), ({"pid": "x", "host": "h"}, False), ([], False),
+])  # fmt: skip
+def test_a_lock_of_another_machine_tells_nothing_and_a_damaged_one_holds_nobody(
+    tmp_path: Path, held_by: object, answer: bool | None
+) -> None:
+    (tmp_path / ".lock").write_text(json.dumps(held_by))
+    assert being_written(tmp_path / ".lock") is answer
 
 
 # --- journal -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ MOST_QUESTIONS: Final = 15_000
 MOST_GAMES: Final = 1_500
 _PICTURES_PIECE: Final = 100
 _SCRIPTS: Final = ("dom.js", "charts.js", "overview.js", "gallery.js", "question.js", "replay.js", "main.js")
+_LIVE_SCRIPTS: Final = ("live.js",)
 _STYLES: Final = ("report.css", "gallery.css")
 
 
@@ -79,6 +80,31 @@ def write_report(
     troubles = list(run.troubles)
     first = overview(run, troubles)
     album = Album()
+    questions, games, blocks = table_blocks(run, album, truth, troubles, most_questions, most_games)
+    pictures = Pictures(run.config, root_of(run), len(album.refs))
+    blocks += _picture_blocks(album, pictures)
+    troubles += pictures.troubles()
+    blocks.insert(0, overview_block(run, first, troubles))
+    path = (run.path / "report.html") if out is None else Path(out)
+    page = render(f"{run.name}: {run.config.method}", run.name, first.headline.sentences[0], blocks).encode()
+    write_atomic(path, page)
+    return Report(path, len(page), questions, games, len(pictures.thumbnails), tuple(troubles))
+
+
+def overview_block(run: RunReading, first: Overview, troubles: Sequence[Trouble]) -> Block:
+    """The data of the first page; `troubles` are all there were, those of the tables too."""
+    return _block("overview", _overview_data(run, first, curves(run.metrics), troubles))
+
+
+def table_blocks(
+    run: RunReading,
+    album: Album,
+    truth: TruthOf | None,
+    troubles: list[Trouble],
+    most_questions: int = MOST_QUESTIONS,
+    most_games: int = MOST_GAMES,
+) -> tuple[int, int, list[Block]]:
+    """How many questions and games are shown, and their data; their pictures go into `album`."""
     blocks: list[Block] = []
     questions = games = 0
     if run.asks:
@@ -95,15 +121,16 @@ def write_report(
             about = {"columns": played.columns, "piece": GAMES_PIECE, "shown": played.shown, "played": played.played}
             blocks.append(_block("games", about))
             blocks += [_block(f"plays-{i}", piece) for i, piece in enumerate(played.details)]
-    pictures = Pictures(run.config, _root(run), len(album.refs))
-    blocks += _picture_blocks(album, pictures)
-    troubles += pictures.troubles()
-    drawn = curves(run.metrics)
-    blocks.insert(0, _block("overview", _overview_data(run, first, drawn, troubles)))
-    path = (run.path / "report.html") if out is None else Path(out)
-    page = render(f"{run.name}: {run.config.method}", run.name, first.headline.sentences[0], blocks).encode()
-    write_atomic(path, page)
-    return Report(path, len(page), questions, games, len(pictures.thumbnails), tuple(troubles))
+    return questions, games, blocks
+
+
+def album_block(album: Album, places: Sequence[int | str]) -> Block:
+    """The names of the pictures, and where a page finds each: its number among the pieces, or its name in a request."""
+    images = [
+        [place, ref.id if ref.id.startswith(("w-", "blank-")) else Path(ref.origin).name]
+        for place, ref in zip(places, album.refs, strict=True)
+    ]
+    return _block("album", {"images": images, "piece": _PICTURES_PIECE})
 
 
 def render_written(report: Report, stream: TextIO) -> None:
@@ -116,37 +143,50 @@ def render_written(report: Report, stream: TextIO) -> None:
     out.print(Text(f"{plain_text(str(report.path))}: {', '.join(held)}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
 
 
-def render(title: str, name: str, headline: str, blocks: Sequence[Block]) -> str:
-    """The page around its data."""
-    scripts = [_asset(name) for name in _SCRIPTS]
-    style = "\n".join(_asset(name) for name in _STYLES)
+def render(title: str, name: str, headline: str, blocks: Sequence[Block], *, live: bool = False) -> str:
+    """The page around its data; a live page fetches its data itself, from where it came."""
+    scripts, style = _sources(live)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("report.html.j2")).render(
         title=title,
         name=name,
         headline=headline,
         version=__version__,
-        policy=policy(scripts, style),
+        policy=policy(scripts, style, live=live),
+        live=live,
         style=style,
         scripts=scripts,
         blocks=blocks,
     )
 
 
-def policy(scripts: Sequence[str], style: str) -> str:
-    """The content security policy: these scripts, this style, pictures out of the page itself, and nothing else."""
+def policy(scripts: Sequence[str], style: str, *, live: bool = False) -> str:
+    """The content security policy: these scripts, this style, pictures out of the page itself, and nothing else.
+
+    A live page has its pictures and data from its own server.
+    """
     return "; ".join(
         [
             "default-src 'none'",
             f"script-src {' '.join(map(_hash, scripts))}",
             f"style-src {_hash(style)}",
-            "img-src data:",
+            *(["connect-src 'self'", "img-src 'self'"] if live else ["img-src data:"]),
             "base-uri 'none'",
             "form-action 'none'",
             "require-trusted-types-for 'script'",
             "trusted-types 'none'",
         ]
     )
+
+
+def live_policy() -> str:
+    """The content security policy of a live page."""
+    return policy(*_sources(live=True), live=True)
+
+
+def _sources(live: bool) -> tuple[list[str], str]:
+    scripts = [_asset(name) for name in (*_SCRIPTS, *(_LIVE_SCRIPTS if live else ()))]
+    return scripts, "\n".join(_asset(name) for name in _STYLES)
 
 
 def harmless_json(value: object) -> str:
@@ -170,7 +210,7 @@ def _asset(name: str) -> str:
     return resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _root(run: RunReading) -> str | None:
+def root_of(run: RunReading) -> str | None:
     """Where the run's image files lay, by its summary."""
     images = (run.summary or {}).get("images")
     while isinstance(images, dict):
@@ -184,11 +224,7 @@ def _root(run: RunReading) -> str | None:
 def _picture_blocks(album: Album, pictures: Pictures) -> list[Block]:
     names = [pictures.add(ref) for ref in album.refs]
     place = {thumbnail.name: number for number, thumbnail in enumerate(pictures.thumbnails)}
-    images = [
-        [-1 if name is None else place[name], ref.id if ref.id.startswith(("w-", "blank-")) else Path(ref.origin).name]
-        for name, ref in zip(names, album.refs, strict=True)
-    ]
-    blocks = [_block("album", {"images": images, "piece": _PICTURES_PIECE})]
+    blocks = [album_block(album, [-1 if name is None else place[name] for name in names])]
     for number, start in enumerate(range(0, len(pictures.thumbnails), _PICTURES_PIECE)):
         piece = pictures.thumbnails[start : start + _PICTURES_PIECE]
         blocks.append(_block(f"pictures-{number}", [_picture(thumbnail) for thumbnail in piece]))

@@ -62,7 +62,8 @@ class Pictures:
     def add(self, ref: ImageRef) -> str | None:
         """The name of the small copy of `ref`; None when it cannot be opened."""
         if ref.id not in self._names:
-            self._names[ref.id] = self._make(ref)
+            found = self.make(ref)
+            self._names[ref.id] = None if found is None else self._thumbnails.setdefault(found.name, found).name
         return self._names[ref.id]
 
     @property
@@ -77,14 +78,14 @@ class Pictures:
         more = f"; and {len(self.missing) - _NAMED} more" if len(self.missing) > _NAMED else ""
         return [Trouble("images", f"{len(self.missing)} cannot be shown ({'; '.join(self.missing[:_NAMED])}{more})")]
 
-    def _make(self, ref: ImageRef) -> str | None:
+    def make(self, ref: ImageRef) -> Thumbnail | None:
+        """A small copy of `ref` that is not kept here; None when it cannot be opened, which is noted."""
         try:
             image = self._source.open(ref)
         except SelfsightError as error:
             self.missing.append(_without(self._root, error.message))
             return None
-        found = thumbnail(image, self._side, lossless=self._drawn or ref.id.startswith("blank-"))
-        return self._thumbnails.setdefault(found.name, found).name
+        return thumbnail(image, self._side, lossless=self._drawn or ref.id.startswith("blank-"))
 
 
 def thumbnail(image: Image.Image, side: int, *, lossless: bool) -> Thumbnail:

@@ -16,7 +16,7 @@ from selfsight.run.atomic import (
 from selfsight.run.directory import RunDirectory, check_free
 from selfsight.run.hashing import hash_bytes, hash_path
 from selfsight.run.journal import Damage, Journal, read_journal
-from selfsight.run.lock import RunLock
+from selfsight.run.lock import RunLock, being_written
 from selfsight.run.progress import Progress, plain_text, progress_on
 from selfsight.run.seeds import derive
 from selfsight.run.signals import StopRequested
@@ -30,6 +30,7 @@ __all__ = [
     "RunDirectory",
     "RunLock",
     "StopRequested",
+    "being_written",
     "canonical_json",
     "check_free",
     "derive",

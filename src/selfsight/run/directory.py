@@ -55,7 +55,7 @@ class RunDirectory(Closing):
     def resume(cls, path: Path) -> Self:
         """An existing run, to be continued by this process alone."""
         run = cls.open(path)
-        run._lock = RunLock(run.path / _LOCK)
+        run._lock = RunLock(run.lock_path)
         run._lock.acquire()
         return run
 
@@ -93,6 +93,10 @@ class RunDirectory(Closing):
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / _LOCK
 
     @property
     def quarantine_path(self) -> Path:

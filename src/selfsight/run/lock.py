@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +66,46 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def being_written(path: Path) -> bool | None:
+    """Whether a process of this machine holds the lock at `path`; None where only another machine could tell.
+
+    The lock itself is not touched: taking it to find out, for however short a time, would turn a run away that wants
+    to start at this moment. So the process that the file names is looked at, and, where the system shows that (Linux),
+    whether it has this very file open, since its number may be another process's by now.
+    """
+    try:
+        facts = json.loads(path.read_bytes()[:4096])
+        owner, host = int(facts["pid"]), facts["host"]
+    except (OSError, ValueError, KeyError, TypeError):  # no run has been here, or one that is just taking the lock
+        return False
+    if host != socket.gethostname() or owner <= 0:
+        return None
+    opened = Path("/proc", str(owner), "fd")
+    if not opened.parent.parent.joinpath("self").exists():
+        return _alive(owner)
+    wanted = str(path.resolve())
+    try:
+        for descriptor in opened.iterdir():
+            with suppress(OSError):  # closed since it was listed
+                if str(descriptor.readlink()) == wanted:
+                    return True
+    except PermissionError:  # another user's process
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _owner(descriptor: int) -> str:

@@ -109,6 +109,9 @@ function bands(svg, x, stretches, box) {
   }
 }
 
+// The chart and the step that were read last: a chart that is drawn anew, of more steps, shows them again.
+const reading = { title: "", step: 0 };
+
 // The line under a chart that names the values of the step under the pointer.
 function readout(svg, curve, x, y, steps, perPoint, stretches) {
   const out = element("output", { class: "readout" }, "\u00a0");
@@ -118,6 +121,7 @@ function readout(svg, curve, x, y, steps, perPoint, stretches) {
   let at = 0;
   const show = (step) => {
     at = Math.max(0, Math.min(steps - 1, step));
+    Object.assign(reading, { title: curve.title, step: at });
     const found = all.map((points, i) => {
       const near = points.reduce((best, p) => (Math.abs(p[0] - at) < Math.abs(best[0] - at) ? p : best), points[0]);
       return Math.abs(near[0] - at) <= perPoint ? `${curve.series[i].name} ${figure(near[1], curve.form)}` : null;
@@ -140,6 +144,7 @@ function readout(svg, curve, x, y, steps, perPoint, stretches) {
     event.preventDefault();
     show(at + move);
   });
+  if (reading.title === curve.title) show(reading.step);
   return out;
 }
 

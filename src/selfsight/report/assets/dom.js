@@ -61,20 +61,43 @@ function data(name) {
   return parsed.get(name);
 }
 
-// The details of number `place`, which lie in pieces.
+// Told of a piece that is not here yet. A report holds all of them; a live page fetches those it shows.
+let whenAbsent = () => {};
+
+// The details of number `place`, which lie in pieces; null while their piece is absent.
 function detail(name, place, size) {
-  return data(`${name}-${Math.floor(place / size)}`)[place % size];
+  const piece = `${name}-${Math.floor(place / size)}`;
+  const found = data(piece);
+  if (found !== null) return found[place % size];
+  whenAbsent(piece);
+  return null;
 }
 
-// The picture of an image's number. Its pixels are decoded when it comes into view.
+const unopened = new Set();
+
+// The picture of an image's number. Its pixels are decoded, in a live page asked for, when it comes into view.
 function picture(number, attributes = {}) {
   const album = data("album");
   const [place, name] = album.images[number];
-  if (place < 0) return element("span", { class: "missing", role: "img", "aria-label": `${name} is missing` }, "no image");
-  const [width, height, bytes] = detail("pictures", place, album.piece);
-  const made = element("img", { width, height, alt: `image ${name}`, loading: "lazy", decoding: "async", ...attributes });
-  made.src = `data:image/webp;base64,${bytes}`;
+  const asked = typeof place === "string";
+  if (place < 0 || unopened.has(place)) return noPicture(name);
+  const [width, height, bytes] = asked ? [null, null, null] : detail("pictures", place, album.piece);
+  const made = element("img", { width, height, alt: `image ${name}`, loading: "lazy", decoding: "async",
+    error: () => { unopened.add(place); made.replaceWith(noPicture(name)); }, ...attributes });
+  made.src = asked ? `picture/${place}` : `data:image/webp;base64,${bytes}`;
   return made;
+}
+
+function noPicture(name) {
+  return element("span", { class: "missing", role: "img", "aria-label": `${name} is missing` }, "no image");
+}
+
+// Puts `fresh` into `parent`; what is there already and has not changed stays as it is.
+function renew(parent, fresh) {
+  const before = [...parent.children];
+  const kept = fresh.filter((made) => made).map((made) => before.find((old) => old.isEqualNode(made)) ?? made);
+  for (const old of before) if (!kept.includes(old)) old.remove();
+  kept.forEach((each, i) => { if (parent.children[i] !== each) parent.insertBefore(each, parent.children[i] ?? null); });
 }
 
 const MINUS = "\u2212";

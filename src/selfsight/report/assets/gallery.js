@@ -69,11 +69,21 @@ function counts(values, names) {
   return [...found].sort((a, b) => b[1] - a[1]).map(([value, count]) => [names[value], count]);
 }
 
+// There are other questions now: nothing that was made of the old ones is true of them.
+function forgetQuestions() {
+  wordingCounts = null;
+  searchable = null;
+  numbers = null;
+}
+
 function galleryPage(query) {
-  const { columns: q, names, shown, asked } = data("questions");
+  const cards = element("div", { class: "cards" });
   const results = element("div", {});
   const status = element("p", { class: "status", role: "status" });
+  const toolbar = element("div", { class: "toolbar", role: "search", "aria-label": "Questions" });
+  const clear = link("questions", {}, { class: "button quiet" }, "Clear all");
   const draw = (state) => {
+    const { shown, asked } = data("questions");
     const found = selected(state);
     const pages = Math.max(1, Math.ceil(found.length / CARDS));
     const page = Math.min(pages, Math.max(1, Number(state.get("page")) || 1));
@@ -81,11 +91,11 @@ function galleryPage(query) {
     status.textContent = `${counted(found.length, "question")} of ${shown.toLocaleString("en")}`
       + (shown < asked ? ` shown here (the run asked ${asked.toLocaleString("en")})` : "");
     listed = found;
-    results.replaceChildren(
-      element("div", { class: "cards" }, found.slice(at, at + CARDS).map((i) => card(i))),
-      found.length ? pager(state, page, pages) : element("p", { class: "empty" }, "No question fits. Take a filter away."));
+    renew(cards, found.slice(at, at + CARDS).map((i) => card(i)));
+    renew(results, [cards, found.length ? pager(state, page, pages)
+      : element("p", { class: "empty" }, "No question fits. Take a filter away.")]);
+    clear.hidden = [...state.keys()].length === 0;
   };
-  const toolbar = element("div", { class: "toolbar", role: "search", "aria-label": "Questions" });
   const change = (name) => (value) => {
     const state = new URLSearchParams(location.hash.split("?")[1] ?? "");
     if (value) state.set(name, value);
@@ -93,15 +103,24 @@ function galleryPage(query) {
     state.delete("page");
     stay(address("questions", Object.fromEntries(state)));
     draw(state);
-    clear.hidden = [...state.keys()].length === 0;
   };
+  toolbar.append(...filters(query, change), clear);
+  draw(query);
+  refill = () => {
+    const state = place(behind).query;
+    if (!toolbar.contains(document.activeElement)) toolbar.replaceChildren(...filters(state, change), clear);
+    draw(state);
+  };
+  return [element("h2", { class: "visually-hidden" }, "Questions"), toolbar, status, results];
+}
+
+function filters(query, change) {
+  const { columns: q, names } = data("questions");
   const search = element("input", { type: "search", value: query.get("q") ?? "", placeholder: "words, or an id",
     input: (event) => change("q")(event.target.value) });
   const rounds = [...new Set(q.round)].sort((a, b) => a - b);
   const judged = q.truth.some((value) => value > 0);
-  const clear = link("questions", {}, { class: "button quiet" }, "Clear all");
-  clear.hidden = [...query.keys()].length === 0;
-  toolbar.append(
+  return [
     element("label", { class: "field wide" }, element("span", {}, "Search"), search),
     choice("Round", [["", "all"], ...rounds.map((r) => [String(r), String(r)])], query.get("round") ?? "", change("round")),
     choice("Phase", [["", "both"], ["questioner", "questioner"], ["curation", "curation"]], query.get("phase") ?? "", change("phase")),
@@ -113,9 +132,7 @@ function galleryPage(query) {
     choice("Family", [["", "all"], ...counts(q.family, names.families).slice(0, 60)
       .map(([family, count]) => [family, `${family} (${count.toLocaleString("en")})`])], query.get("family") ?? "", change("family")),
     choice("Sort", Object.entries(SORTS).map(([name, [text]]) => [name, text]), query.get("sort") ?? "asked", change("sort")),
-    clear);
-  draw(query);
-  return [element("h2", { class: "visually-hidden" }, "Questions"), toolbar, status, results];
+  ];
 }
 
 // The questions of the last selection: what "next" means in the sheet of a question.

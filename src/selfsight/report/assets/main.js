@@ -3,9 +3,11 @@
 
 const THEMES = ["", "light", "dark"];
 let behind = "";
+// Draws the cards of a list anew and leaves its filters alone; null where there is no list.
+let refill = null;
 
-function place() {
-  const [name, query] = location.hash.slice(1).split("?");
+function place(here = location.hash) {
+  const [name, query] = here.slice(1).split("?");
   return { name, query: new URLSearchParams(query ?? "") };
 }
 
@@ -36,15 +38,12 @@ function show() {
     const given = asking ? new URLSearchParams() : query;
     const here = address(page, Object.fromEntries(given));
     if (here !== behind) {
+      refill = null;
       document.getElementById("main").replaceChildren(...PAGES[page](given).filter((part) => part));
       if (behind !== "") scrollTo(0, 0);
     }
     behind = here;
-    const tab = page === "game" ? "games" : page;
-    for (const each of document.querySelectorAll("#tabs a")) {
-      if (each.dataset.name === tab) each.setAttribute("aria-current", "page");
-      else each.removeAttribute("aria-current");
-    }
+    markTab();
   }
   if (asking) openQuestion(query.get("id") ?? "");
 }
@@ -57,11 +56,27 @@ function applyTheme(number) {
   button.onclick = () => applyTheme((number + 1) % THEMES.length);
 }
 
-document.getElementById("tabs").append(...tabs().map(([name, text]) => {
-  const made = link(name, {}, {}, text);
-  made.dataset.name = name;
-  return made;
-}));
+function markTab() {
+  const { name } = place(behind);
+  for (const each of document.querySelectorAll("#tabs a")) {
+    if (each.dataset.name === (name === "game" ? "games" : name)) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+}
+
+function showTabs() {
+  document.getElementById("tabs").replaceChildren(...tabs().map(([name, text]) => {
+    const made = link(name, {}, {}, text);
+    made.dataset.name = name;
+    return made;
+  }));
+}
+
+function begin() {
+  showTabs();
+  show();
+}
+
 document.getElementById("sheet").addEventListener("close", () => {
   if (place().name === "question") location.hash = behind || "#questions";
 });
@@ -69,6 +84,7 @@ document.addEventListener("keydown", (event) => {
   if (document.getElementById("sheet").open) sheetKeys(event);
   else gameKeys(event);
 });
-addEventListener("hashchange", show);
+addEventListener("hashchange", () => { if (data("overview")) show(); });
 applyTheme(0);
-show();
+// A live page begins when its first data have come.
+if (data("overview")) begin();

@@ -3,6 +3,7 @@
 // and where else its image and its words occur. Arrow keys go through the gallery's selection.
 
 const MARKS = { passed: "\u2713", rejected: "\u2717", "not reached": "\u00b7" };
+const LOADING = "Loading \u2026";
 let numbers = null;
 
 function numberOf(id) {
@@ -32,6 +33,9 @@ function missingQuestion(id) {
 function questionSheet(i) {
   const { columns: q, piece } = data("questions");
   const details = detail("details", i, piece);
+  if (details === null) {
+    return [element("header", { class: "sheet-top" }, neighbours(i), closeButton()), element("p", { class: "empty" }, LOADING)];
+  }
   return [
     element("header", { class: "sheet-top" }, neighbours(i), closeButton()),
     element("div", { class: "sheet-body" },

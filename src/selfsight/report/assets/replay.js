@@ -7,31 +7,51 @@ const WINNERS = [["", "anybody"], ["1", "the citizens"], ["0", "the spy"]];
 const game = { number: -1, step: 0, roles: false, thoughts: false, guess: 0 };
 
 function gamesPage(query) {
-  const { columns: g, shown, played } = data("games");
+  const toolbar = element("div", { class: "toolbar", role: "search", "aria-label": "Games" }, gameFilters(query));
+  const status = element("p", { class: "status", role: "status" });
+  const cards = element("div", { class: "cards small" });
+  const results = element("div", {});
+  const draw = (state) => {
+    const { columns: g, shown, played } = data("games");
+    const found = [...g.id.keys()].filter((i) => (!state.get("round") || g.round[i] === Number(state.get("round")))
+      && (!state.get("phase") || g.phase[i] === state.get("phase"))
+      && (!state.get("winner") || g.citizens_win[i] === Number(state.get("winner"))));
+    const pages = Math.max(1, Math.ceil(found.length / GAMES_SHOWN));
+    const page = Math.min(pages, Math.max(1, Number(state.get("page")) || 1));
+    status.textContent = `${counted(found.length, "game")} of ${shown.toLocaleString("en")}`
+      + (shown < played ? ` shown here (the run played ${played.toLocaleString("en")})` : "");
+    renew(cards, found.slice((page - 1) * GAMES_SHOWN, page * GAMES_SHOWN).map(gameCard));
+    renew(results, [found.length ? cards : element("p", { class: "empty" }, "No game fits. Take a filter away."),
+      gamesPager(state, page, pages)]);
+  };
+  draw(query);
+  refill = () => {
+    const state = place(behind).query;
+    if (!toolbar.contains(document.activeElement)) toolbar.replaceChildren(...gameFilters(state));
+    draw(state);
+  };
+  return [element("h2", { class: "visually-hidden" }, "Games"), toolbar, status, results];
+}
+
+function gameFilters(query) {
+  const { columns: g } = data("games");
   const rounds = [...new Set(g.round)].sort((a, b) => a - b);
   const phases = [...new Set(g.phase)].filter((phase) => phase);
-  const state = () => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1] ?? ""));
-  const change = (name) => (value) => { location.hash = address("games", { ...state(), [name]: value, page: "" }); };
-  const found = [...g.id.keys()].filter((i) => (!query.get("round") || g.round[i] === Number(query.get("round")))
-    && (!query.get("phase") || g.phase[i] === query.get("phase"))
-    && (!query.get("winner") || g.citizens_win[i] === Number(query.get("winner"))));
-  const pages = Math.max(1, Math.ceil(found.length / GAMES_SHOWN));
-  const page = Math.min(pages, Math.max(1, Number(query.get("page")) || 1));
-  const step = (number, text) => (number < 1 || number > pages ? element("span", { class: "button off", "aria-hidden": "true" }, text)
-    : link("games", { ...state(), page: number }, { class: "button" }, text));
+  const change = (name) => (value) => {
+    location.hash = address("games", { ...Object.fromEntries(place(behind).query), [name]: value, page: "" });
+  };
   return [
-    element("h2", { class: "visually-hidden" }, "Games"),
-    element("div", { class: "toolbar", role: "search", "aria-label": "Games" },
-      choice("Round", [["", "all"], ...rounds.map((r) => [String(r), String(r)])], query.get("round") ?? "", change("round")),
-      choice("Training", [["", "any stage"], ...phases.map((p) => [p, `${p} stage`])], query.get("phase") ?? "", change("phase")),
-      choice("Won by", WINNERS, query.get("winner") ?? "", change("winner"))),
-    element("p", { class: "status", role: "status" }, `${counted(found.length, "game")} of ${shown.toLocaleString("en")}`
-      + (shown < played ? ` shown here (the run played ${played.toLocaleString("en")})` : "")),
-    found.length ? element("div", { class: "cards small" }, found.slice((page - 1) * GAMES_SHOWN, page * GAMES_SHOWN).map(gameCard))
-      : element("p", { class: "empty" }, "No game fits. Take a filter away."),
-    element("nav", { class: "pager", "aria-label": "Pages of games" }, step(page - 1, "\u2190 Previous"),
-      element("span", {}, `page ${page} of ${pages}`), step(page + 1, "Next \u2192")),
+    choice("Round", [["", "all"], ...rounds.map((r) => [String(r), String(r)])], query.get("round") ?? "", change("round")),
+    choice("Training", [["", "any stage"], ...phases.map((p) => [p, `${p} stage`])], query.get("phase") ?? "", change("phase")),
+    choice("Won by", WINNERS, query.get("winner") ?? "", change("winner")),
   ];
+}
+
+function gamesPager(state, page, pages) {
+  const step = (number, text) => (number < 1 || number > pages ? element("span", { class: "button off", "aria-hidden": "true" }, text)
+    : link("games", { ...Object.fromEntries(state), page: number }, { class: "button" }, text));
+  return element("nav", { class: "pager", "aria-label": "Pages of games" }, step(page - 1, "\u2190 Previous"),
+    element("span", {}, `page ${page} of ${pages}`), step(page + 1, "Next \u2192"));
 }
 
 function gameCard(i) {
@@ -49,6 +69,7 @@ function gamePage(query) {
   const i = g.id.indexOf(query.get("id"));
   if (i < 0) return [element("p", { class: "empty" }, "No game here has the id ", element("code", {}, said(query.get("id") ?? "")), ".")];
   const played = detail("plays", i, piece);
+  if (played === null) return [element("p", { class: "empty" }, LOADING)];
   if (game.number !== i) Object.assign(game, { number: i, step: 0, roles: false, guess: 0 });
   const page = element("div", { class: "game" });
   page.append(gameTop(i), element("div", { class: "table-view" }), element("div", { class: "controls" }), element("div", { class: "aside" }));
@@ -188,6 +209,7 @@ function gameKeys(event) {
   if (page === null || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.target.closest("input, select, textarea") && event.key.startsWith("Arrow")) return;
   const played = detail("plays", game.number, data("games").piece);
+  if (played === null) return;
   const steps = { ArrowRight: game.step + 1, ArrowLeft: game.step - 1, Home: 0, End: lastStep(played) };
   const flips = { r: "roles", t: "thoughts" };
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
