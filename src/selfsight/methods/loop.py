@@ -38,6 +38,7 @@ from selfsight.run import (
 )
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
+from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999
 EVALUATION = "evaluation"  # the phase that the loop does itself
@@ -137,6 +138,7 @@ def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progr
     path = Path(config.output_dir) / name
     # What can be wrong with settings, images and model is found before the folder is made.
     check_free(path)
+    require_trackers(config.report_to)
     timings = Timings()
     method = opening(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
@@ -156,6 +158,7 @@ def go_on(
         timings = Timings()
         config = load_config(directory.config_path, overrides)
         refuse_changes(load_config(directory.config_path), config)
+        require_trackers(config.report_to)
         return Loop(config, opening(config), directory, progress, timings).drive()
 
 
@@ -190,6 +193,7 @@ class Loop:
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
             self.method.announce(self, first)
@@ -220,7 +224,15 @@ class Loop:
                 own=self.method.account(self),
             )
             directory.write_summary(summary)
+            self.trackers.finished()
             return summary
+
+    def _start_trackers(self, first: int) -> Trackers:
+        """What else gets the figures of the stages from `first` on, and of those before it what it has not yet."""
+        names = tracker_names(self.config.report_to)
+        trackers = Trackers(self.directory.path, names, kept=self.metrics.lines, note=self.progress.note)
+        trackers.measured(stage.round for stage in self.stages[:first] if stage.phase == EVALUATION)
+        return trackers
 
     def _weights_hash(self) -> str:
         """One fingerprint of all policies' weights."""
@@ -261,12 +273,14 @@ class Loop:
         entry = {"round": stage.round, "heldout": summarise(answered), **found}
         write_atomic(folder / "round.json", pretty_json(entry))
         self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
+        self.trackers.measured([stage.round])
         return [table, *files, folder / "round.json"]
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""
-        if "jsonl" in self.config.report_to:
+        if "none" not in self.config.report_to:
             self.metrics.append(line)
+            self.trackers.look()
 
     def stop_here(self, stage: Stage, step: int) -> None:
         """Leaves the run, saved, if the user has asked for it: `stage` will go on at `step`."""
