@@ -32,7 +32,7 @@ ROOMS = {
     "recipes": set(),
     "settings": set(),
     "config": {"recipes", "settings"},
-    "trackers": {"config", "recipes", "run", "settings"},
+    "trackers": {"recipes", "run", "settings"},
     "policy": {"config", "images", "language", "run", "starter"},
     "rules": {"images", "language", "run"},
     "visplay rules": {"config", "images", "language", "run"},
@@ -41,10 +41,11 @@ ROOMS = {
     "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "starter", "trackers"}
     | {"visplay rules"},
     "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
+    "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
     "doctor": {"starter", "trackers"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
-LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
+LIGHT_ROOMS = ("export", "images", "language", "run", "recipes", "report", "settings")
 VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
 VISPLAY_RULES = ("gates", "records", "rewards")
 LIGHT_FILES = (

@@ -95,7 +95,7 @@ def write_report(
             about = {"columns": played.columns, "piece": GAMES_PIECE, "shown": played.shown, "played": played.played}
             blocks.append(_block("games", about))
             blocks += [_block(f"plays-{i}", piece) for i, piece in enumerate(played.details)]
-    pictures = Pictures(run.config, _root(run), len(album.refs))
+    pictures = Pictures(run.config, picture_root(run), len(album.refs))
     blocks += _picture_blocks(album, pictures)
     troubles += pictures.troubles()
     drawn = curves(run.metrics)
@@ -170,7 +170,7 @@ def _asset(name: str) -> str:
     return resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _root(run: RunReading) -> str | None:
+def picture_root(run: RunReading) -> str | None:
     """Where the run's image files lay, by its summary."""
     images = (run.summary or {}).get("images")
     while isinstance(images, dict):

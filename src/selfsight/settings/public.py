@@ -1,9 +1,10 @@
 """Settings as they may be shown to others: without the folders of the machine."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel
+_NAMES: Final = ("model", "images", "recipe")
 
 
 def without_folders(name: str) -> str:
@@ -11,8 +12,7 @@ def without_folders(name: str) -> str:
     return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
-def public_settings(config: BaseModel) -> dict[str, Any]:
+def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a run, model and images named without the folders that they lie in."""
-    settings = config.model_dump(mode="json")
-    del settings["output_dir"]
-    return settings | {name: without_folders(settings[name]) for name in ("model", "images", "recipe")}
+    shown = {name: value for name, value in settings.items() if name != "output_dir"}
+    return shown | {name: without_folders(str(shown[name])) for name in _NAMES if name in shown}

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
 
-from selfsight.config import load_config
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import canonical_json, read_json, write_atomic
 from selfsight.run.directory import RunDirectory
@@ -112,7 +111,7 @@ def send_run(folder: Path, name: str, kept: int, say: Say) -> None:
         if module.TAKES_BACK:
             sent.forget_from(kept)
         sent.save()  # before the tracker knows the id: a second attempt must not become a second run
-        settings = public_settings(load_config(directory.config_path))
+        settings = public_settings(directory.read_config())
         tracker: Tracker = module.open_tracker(
             TrackedRun(directory.path.name, directory.path, sent.id, settings), sent.lines
         )
