@@ -400,6 +400,16 @@ def test_doctor_says_whether_a_run_can_choose_vllm(monkeypatch: pytest.MonkeyPat
     assert "uninstall" not in doctor.check_companion("torchvision").advice
 
 
+def test_doctor_says_which_trackers_a_run_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", {}.get)
+    assert "pip install 'selfsight[trackers]'" in doctor.check_trackers().found
+    monkeypatch.setattr(doctor, "_installed", {"wandb": "0.31.0", "tensorboard": "2.21.0"}.get)
+    assert doctor.check_trackers() == Check("trackers", "ok", "tensorboard 2.21.0, wandb 0.31.0")
+    monkeypatch.setattr(doctor, "_installed", {"wandb": "0.12.0", "tensorboard": "2.21.0"}.get)
+    old = doctor.check_trackers()
+    assert (old.level, "'wandb>=0.31'" in old.advice) == ("warn", True)
+
+
 def test_doctor_warns_of_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
     assert doctor.check_threads().level == "warn"

@@ -193,7 +193,7 @@ def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
         ("evaluation.audit=1", "true or false"),
         ("model=null", "a text"),
         ("threads=0", "a whole number, at least 1, or null"),
-        ("report_to=[wandb]", "a list of none or jsonl"),
+        ("report_to=[mlflow]", "a list of none or jsonl or tensorboard or wandb or trackio"),
         ("visplay.gates.band=[0.1]", "[low, high], each from 0 to 1, or null"),
         ("visplay.gates.plausibility_floor=2", "a number, at most 0, or null"),
     ],
@@ -211,12 +211,18 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_allowed(override: str, e
         ("visplay.gates.band=[0.9, 0.1]",),
         ("visplay.gates.agreement_floor=0.9", "visplay.gates.agreement_ceiling=0.5"),
         ("min_pixels=10", "max_pixels=5"),
+        ("report_to=[none, wandb]",),
+        ("report_to=[]",),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(overrides: tuple[str, ...]) -> None:
     message = str(failure(*overrides))
     assert overrides[-1].partition("=")[0].rpartition(".")[2] in message
     assert "unknown key" not in message
+
+
+def test_one_place_for_figures_needs_no_list() -> None:
+    assert load_config("visplay-smoke", ["report_to=wandb"]).report_to == ["wandb"]
 
 
 @pytest.mark.parametrize("override", ["rounds", "=3", "visplay..rounds=3", ".=1"])

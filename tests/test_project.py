@@ -32,34 +32,28 @@ ROOMS = {
     "recipes": set(),
     "settings": set(),
     "config": {"recipes", "settings"},
+    "trackers": {"recipes", "run", "settings"},
     "policy": {"config", "images", "language", "run", "starter"},
     "rules": {"images", "language", "run"},
     "visplay rules": {"config", "images", "language", "run"},
     "evaluate": {"config", "images", "language", "policy", "rules", "run"},
     "starter": set(),
     "building": {"images", "language", "policy", "rules", "run", "starter"},
-    "methods": {
-        "config",
-        "evaluate",
-        "images",
-        "language",
-        "policy",
-        "rules",
-        "run",
-        "settings",
-        "starter",
-        "visplay rules",
-    },
+    "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "settings", "starter"}
+    | {"trackers", "visplay rules"},
     "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
-    "doctor": {"starter"},
+    "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
+    "doctor": {"starter", "trackers"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
-LIGHT_ROOMS = ("images", "language", "run", "recipes", "report", "settings")
+LIGHT_ROOMS = ("export", "images", "language", "run", "recipes", "report", "settings")
 VISION_ZERO_RULES = ("ballots", "clues", "game", "lockstep", "scoring", "switching", "transcript")
 ALARM_RULES = ("rules", "suggestions", "questions", "steps", "rounds", "ending")
 VISPLAY_RULES = ("gates", "records", "rewards")
 LIGHT_FILES = (
     "cli", "config", "doctor", "errors", "methods.vision_zero", "methods.vision_zero.rules",
+    "trackers", "trackers.beside", "trackers.figures", "trackers.known", "trackers.protocol", "trackers.reading",
+    "trackers.sender",
     *(f"methods.alarms.{name}" for name in ALARM_RULES),
     *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
     *(f"methods.visplay.{name}" for name in VISPLAY_RULES),

@@ -224,6 +224,30 @@ def explain(
 
 
 @app.command()
+def export(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets questions/ and model/.")],
+    what: Annotated[Literal["questions", "model", "all"], typer.Option(help="What to export.")] = "all",
+    which: Annotated[
+        str, typer.Option("--round", help="Whose model: final, best (by held-out accuracy), or a number.")
+    ] = "final",
+    with_photographs: Annotated[
+        bool, typer.Option("--with-photographs", help="Copy your own images too: you may publish them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a run's questions as a data set and its model as a model folder, each with a card; nothing is uploaded."""
+    with _errors():
+        from selfsight.evaluate.oracle import verdict_if_known
+        from selfsight.export import export_run, render_exported
+
+        done = export_run(
+            run_path, out, what=what, which=which, truth=verdict_if_known, photographs=with_photographs, force=force
+        )
+        render_exported(done, sys.stdout)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Check versions, memory, disk and devices; exit code 1 when something would fail."""
     from selfsight.doctor import failed, render, run_checks

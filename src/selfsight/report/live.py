@@ -34,8 +34,8 @@ from selfsight.report.page import (
     MOST_QUESTIONS,
     album_block,
     overview_block,
+    picture_root,
     render,
-    root_of,
     table_blocks,
 )
 from selfsight.report.pictures import Pictures
@@ -200,7 +200,7 @@ class LiveRun:
                 break
         names = [_name(f"{ref.id}\n{ref.origin}".encode(errors="backslashreplace")) for ref in album.refs]
         with self._drawing:
-            self._images = Pictures(self._run.config, root_of(self._run), 0)
+            self._images = Pictures(self._run.config, picture_root(self._run), 0)
             self._refs = dict(zip(names, album.refs, strict=True))
         self._table_pieces = {block.name: _piece(block.json) for block in (*blocks, album_block(album, names))}
         if troubles != self._table_troubles:

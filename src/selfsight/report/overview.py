@@ -7,7 +7,6 @@ compared, question by question, at its end.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from selfsight.config import ControlSettings
@@ -17,6 +16,7 @@ from selfsight.report.games import ablations, about_games, skill
 from selfsight.report.reading import Entry, RunReading, StageTime, Trouble, interval, number
 from selfsight.report.terminal import verdict
 from selfsight.run.progress import duration
+from selfsight.settings.public import without_folders
 
 Status = Literal["better", "worse", "unclear", "unfinished"]
 
@@ -136,7 +136,7 @@ def _headline(run: RunReading, troubles: list[Trouble]) -> Headline:
     done, planned = len(run.rounds), run.rounds_planned
     where = f"{done} of {planned} rounds are measured" if done else "no round is measured yet"
     sentences = [f"This run is not finished: {where}.", "Whether it got better is decided at its end."]
-    return Headline("unfinished", tuple(sentences), ", ".join(_control(run)))
+    return Headline("unfinished", tuple(sentences), ", ".join(control(run)))
 
 
 def _finished(run: RunReading, summary: Entry) -> Headline:
@@ -152,10 +152,11 @@ def _finished(run: RunReading, summary: Entry) -> Headline:
         sentences.append(rolled_back)
     low, high = decisive["ci95"]
     status: Status = "better" if low > 0 else "worse" if high < 0 else "unclear"
-    return Headline(status, (*sentences, SEEDS), ", ".join(_control(run)))
+    return Headline(status, (*sentences, SEEDS), ", ".join(control(run)))
 
 
-def _control(run: RunReading) -> list[str]:
+def control(run: RunReading) -> list[str]:
+    """In what a run was not the method but a control or an ablation."""
     found = []
     if run.asks:
         normal = ControlSettings().model_dump()
@@ -171,8 +172,8 @@ def _facts(run: RunReading) -> tuple[tuple[str, str], ...]:
     facts = [
         ("method", " and ".join([*(["VisPlay"] if run.asks else []), *(["Vision-Zero"] if run.plays else [])])),
         ("recipe", config.recipe),
-        ("model", _without_folders(config.model)),
-        ("images", _without_folders(config.images)),
+        ("model", without_folders(config.model)),
+        ("images", without_folders(config.images)),
         ("seed", str(config.seed)),
         ("rounds", f"{len(run.rounds)} of {run.rounds_planned}"),
     ]
@@ -187,11 +188,6 @@ def _facts(run: RunReading) -> tuple[tuple[str, str], ...]:
     if isinstance(versions, dict):
         facts.append(("version", str(versions.get("selfsight"))))
     return tuple(facts)
-
-
-def _without_folders(name: str) -> str:
-    """The last part of a path, so that a report can be shown to others; ids of a hub and names of worlds stay whole."""
-    return Path(name).name if name.startswith(("/", ".", "~")) else name
 
 
 def _before_after(run: RunReading) -> tuple[BeforeAfter, ...]:

@@ -81,7 +81,7 @@ def write_report(
     first = overview(run, troubles)
     album = Album()
     questions, games, blocks = table_blocks(run, album, truth, troubles, most_questions, most_games)
-    pictures = Pictures(run.config, root_of(run), len(album.refs))
+    pictures = Pictures(run.config, picture_root(run), len(album.refs))
     blocks += _picture_blocks(album, pictures)
     troubles += pictures.troubles()
     blocks.insert(0, overview_block(run, first, troubles))
@@ -210,7 +210,7 @@ def _asset(name: str) -> str:
     return resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def root_of(run: RunReading) -> str | None:
+def picture_root(run: RunReading) -> str | None:
     """Where the run's image files lay, by its summary."""
     images = (run.summary or {}).get("images")
     while isinstance(images, dict):

@@ -51,7 +51,7 @@ class Pictures:
 
     def __init__(self, config: EvolveConfig, root: str | None, expected: int) -> None:
         self.missing: list[str] = []
-        self._source = _source(config, root)
+        self._source = picture_source(config, root)
         files = files_behind(self._source)
         self._root = None if files is None else files.root
         self._drawn = config.images.startswith("worlds")
@@ -106,7 +106,7 @@ def _without(root: Path | None, message: str) -> str:
     return message if root is None else message.replace(f"{root}/", "").replace(str(root), root.name)
 
 
-def _source(config: EvolveConfig, root: str | None) -> ImageSource:
+def picture_source(config: EvolveConfig, root: str | None) -> ImageSource:
     """What opens a run's references, without looking through its files again.
 
     `root` is where the run's files lay by its summary; without it, where the settings say, from here.

@@ -18,9 +18,10 @@ from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.language import get_game_pack
-from selfsight.methods.loop import Loop, Method, Stage, Stopped, begin, go_on, stages_of
+from selfsight.methods.loop import Loop, Method, Stopped, begin, go_on
 from selfsight.methods.measuring import HeldOut
 from selfsight.methods.mixed.schedule import refuse_other_turns, rounds_of, schedule
+from selfsight.methods.stages import Stage, stages_of
 from selfsight.methods.vision_zero import resuming as games_resuming
 from selfsight.methods.vision_zero import run as games
 from selfsight.methods.vision_zero.table import Table, open_spy_images

@@ -18,9 +18,10 @@ from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
-from selfsight.methods.loop import Loop, Method, Stage, Stopped, begin, go_on, stages_of
+from selfsight.methods.loop import Loop, Method, Stopped, begin, go_on
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
+from selfsight.methods.stages import Stage, stages_of
 from selfsight.methods.vision_zero.measure import games_summary, measure_decisions
 from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
 from selfsight.methods.vision_zero.resuming import refuse_changes

@@ -13,9 +13,10 @@ from typing import Any
 from selfsight.config import EvolveConfig
 from selfsight.images import ImageSource
 from selfsight.language.similarity import NoveltyMemory
-from selfsight.methods.loop import Loop, Method, Stage, Stopped, begin, go_on, stages_of
+from selfsight.methods.loop import Loop, Method, Stopped, begin, go_on
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
+from selfsight.methods.stages import Stage, stages_of
 from selfsight.methods.visplay.asking import Place
 from selfsight.methods.visplay.curation import (
     ask_candidates,
