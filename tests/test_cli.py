@@ -23,6 +23,8 @@ from selfsight.cli import app
 from selfsight.config import load_config, to_yaml
 from selfsight.doctor import Check
 from selfsight.errors import SelfsightError
+from selfsight.methods.alarms.ending import StoppedByAlarm
+from selfsight.methods.alarms.rules import Reading, check
 from selfsight.report import render_evaluation, render_summary, verdict
 
 invoke = CliRunner().invoke
@@ -207,6 +209,24 @@ def test_print_config_shows_the_settings_and_runs_nothing(loop: types.SimpleName
     assert "seed: 9\n" in result.stdout
     assert json.loads(invoke(app, ["evolve", "--print-config", "--json"]).stdout)["seed"] == 0
     assert loop.calls == []
+
+
+def test_a_run_that_an_alarm_stopped_ends_with_exit_code_3_and_says_how_to_go_on(loop: types.SimpleNamespace) -> None:
+    config = load_config("visplay-starter")
+    record = check(
+        Reading("novelty", value=0.01), config, stage="round-2/curation", round=2, phase="curation", steps=None
+    )
+    assert record is not None
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        raise StoppedByAlarm(Path("runs/mine"), [record])
+
+    loop.evolve = stopped
+    result = invoke(app, ["evolve"])
+    assert result.exit_code == 3
+    said, hint = result.stderr.splitlines()[-2:]
+    assert said.startswith("stopped by an alarm after round 2, curation (novelty): 1.0 % of the questions")
+    assert "selfsight resume runs/mine visplay.gates.novelty=0.01" in hint and "alarms.policy=warn" in hint
 
 
 def test_a_mistake_is_a_message_and_exit_code_2(loop: types.SimpleNamespace) -> None:

@@ -1,7 +1,7 @@
 """What is watched for collapse while a run goes on, from which value on, and what then happens.
 
-A threshold that is null switches its alarm off. Where the defaults come from is in docs/alarms.md: a small experiment
-that collapsed, published runs, and 21 runs of the starter, in which the defaults are silent on the method itself.
+A threshold that is null switches its alarm off. Where the defaults come from is in docs/alarms.md: a published run, and
+21 runs of the starter and its controls, in which they are silent on the method itself.
 """
 
 from typing import Annotated, Literal

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from selfsight.config import EvolveConfig
+from selfsight.config import AlarmSettings, EvolveConfig
 from selfsight.methods.alarms.suggestions import suggestion
-from selfsight.settings.alarms import AlarmSettings
 
 State = Literal["fired", "quiet", "not measured"]
 Form = Literal["share", "points", "number", "factor"]
