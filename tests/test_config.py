@@ -298,7 +298,7 @@ def test_settings_of_the_method_that_does_not_run_leave_the_hash_alone() -> None
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("vision_zero.iterations=50", "`iterations` 50 is not a multiple of `eval_steps` 20"),
+        ("vision_zero.iterations=50", "`iterations` 50 is not a multiple of `eval_steps` 40"),
         ("grpo.beta=0.01", "its KL is that to the starting model, `grpo.beta_anchor`"),
         ("vision_zero.players=2", "vision_zero.players"),
         ("vision_zero.switching.mode=fixed:0", "vision_zero.switching.mode"),
