@@ -15,9 +15,8 @@ from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.scene import COLOURS, SHAPES, SIZES
-from selfsight.language.prompts import Prompt, get_pack
+from selfsight.language.prompts import Prompt, get_pack, taught_pack
 from selfsight.policy import Policy, SampleRequest, Sampling
-from selfsight.policy.open import taught_pack
 from selfsight.starter import build
 from selfsight.starter.architecture import IMAGE_SIZE, SPECIAL_TOKENS, starter_config
 from selfsight.starter.corpus import CAREFUL, MIXTURE, page

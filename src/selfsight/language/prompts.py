@@ -11,9 +11,11 @@ Left out: few-shot examples (they set the answer prior), question types and the 
 (VisPlay, arXiv 2511.15661, labels by vote, so a proposed answer would only be a second thing to parse).
 """
 
+import json
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
@@ -24,6 +26,8 @@ from selfsight.language.parse import Reading
 # Text that a tokenizer may turn into a special token: an image placeholder smuggled in by a question would
 # make the number of image tokens disagree with the number of image features.
 _SPECIAL = re.compile(r"<\|[^<>|]{0,64}\|>|</?(?:image|img|video|s|bos|eos|pad)>", re.IGNORECASE)
+
+PACK_KEY: Final = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
 
 
 class Completion(Protocol):
@@ -176,3 +180,8 @@ def get_pack(name: str) -> PromptPack:
     if name not in PACKS:
         raise SelfsightError(f"unknown prompt pack {name!r}", hint=f"use one of: {', '.join(sorted(PACKS))}")
     return PACKS[name]
+
+
+def taught_pack(folder: Path) -> str:
+    """The name of the pack that a model folder says it was taught, in its config.json; `full` when it names none."""
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))

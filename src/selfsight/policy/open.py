@@ -1,6 +1,5 @@
 """From a run's configuration to its policies: the model's folder, its prompt pack, its options."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from PIL import Image
 from selfsight.config import EvolveConfig
 from selfsight.images.source import ImageRef, ImageSource
 from selfsight.images.worlds import WorldSource
+from selfsight.language.prompts import taught_pack
 from selfsight.policy.learner import LearnerOptions
 from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
 from selfsight.policy.loss import LossOptions
@@ -18,8 +18,6 @@ from selfsight.policy.samplers.vllm.engines import Engines
 from selfsight.policy.samplers.vllm.options import require_vllm
 from selfsight.run.seeds import derive
 from selfsight.starter import starter_folder
-
-PACK_KEY = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
 
 
 def model_folder(model: str, revision: str | None = None) -> Path:
@@ -30,11 +28,6 @@ def model_folder(model: str, revision: str | None = None) -> Path:
 def pack_name(config: EvolveConfig, chosen: str) -> str:
     """The `chosen` prompt pack, or for `auto` the one that the model says it was taught, else `full`."""
     return taught_pack(model_folder(config.model, config.revision)) if chosen == "auto" else chosen
-
-
-def taught_pack(folder: Path) -> str:
-    """The pack that a model folder names in its config.json; `full` when it names none."""
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))
 
 
 def read_image(source: ImageSource) -> Callable[[ImageRef], Image.Image]:
