@@ -5,8 +5,10 @@ from importlib import resources
 
 import pytest
 
-from selfsight.report.page import _SCRIPTS, _STYLES
+from selfsight.report import comparison_page, page
 
+_SCRIPTS = tuple(dict.fromkeys((*page._SCRIPTS, *comparison_page._SCRIPTS)))
+_STYLES = tuple(dict.fromkeys((*page._STYLES, *comparison_page._STYLES)))
 ASSETS = {
     name: resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
     for name in (*_SCRIPTS, *_STYLES)

@@ -184,4 +184,10 @@ def get_pack(name: str) -> PromptPack:
 
 def taught_pack(folder: Path) -> str:
     """The name of the pack that a model folder says it was taught, in its config.json; `full` when it names none."""
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))
+    file = folder / "config.json"
+    try:
+        return str(dict(json.loads(file.read_text(encoding="utf-8"))).get(PACK_KEY, "full"))
+    except (OSError, ValueError, TypeError) as error:
+        raise SelfsightError(
+            f"Model file {file}: cannot be read ({error}).", hint="Give a folder saved with save_pretrained."
+        ) from error

@@ -32,7 +32,7 @@ from selfsight.report.curves import Curves, curves
 from selfsight.report.figures import console
 from selfsight.report.gallery import PIECE, Album, gallery
 from selfsight.report.overview import Overview, overview
-from selfsight.report.pictures import Pictures, Thumbnail
+from selfsight.report.pictures import Copies, Pictures, Thumbnail
 from selfsight.report.questions import TruthOf
 from selfsight.report.reading import RunReading, Trouble, read_run
 from selfsight.report.replays import PIECE as GAMES_PIECE
@@ -96,7 +96,7 @@ def write_report(
             blocks.append(_block("games", about))
             blocks += [_block(f"plays-{i}", piece) for i, piece in enumerate(played.details)]
     pictures = Pictures(run.config, _root(run), len(album.refs))
-    blocks += _picture_blocks(album, pictures)
+    blocks += picture_blocks(album, pictures)
     troubles += pictures.troubles()
     drawn = curves(run.metrics)
     blocks.insert(0, _block("overview", _overview_data(run, first, drawn, troubles)))
@@ -116,19 +116,27 @@ def render_written(report: Report, stream: TextIO) -> None:
     out.print(Text(f"{plain_text(str(report.path))}: {', '.join(held)}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
 
 
-def render(title: str, name: str, headline: str, blocks: Sequence[Block]) -> str:
-    """The page around its data."""
-    scripts = [_asset(name) for name in _SCRIPTS]
-    style = "\n".join(_asset(name) for name in _STYLES)
+def render(
+    title: str,
+    name: str,
+    headline: str,
+    blocks: Sequence[Block],
+    *,
+    scripts: Sequence[str] = _SCRIPTS,
+    styles: Sequence[str] = _STYLES,
+) -> str:
+    """The page around its data; `scripts` and `styles` are names of assets."""
+    code = [_asset(name) for name in scripts]
+    style = "\n".join(_asset(name) for name in styles)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("report.html.j2")).render(
         title=title,
         name=name,
         headline=headline,
         version=__version__,
-        policy=policy(scripts, style),
+        policy=policy(code, style),
         style=style,
-        scripts=scripts,
+        scripts=code,
         blocks=blocks,
     )
 
@@ -181,7 +189,8 @@ def _root(run: RunReading) -> str | None:
     return None
 
 
-def _picture_blocks(album: Album, pictures: Pictures) -> list[Block]:
+def picture_blocks(album: Album, pictures: Copies) -> list[Block]:
+    """The pictures of an album by number, with their names, and their pixels in pieces."""
     names = [pictures.add(ref) for ref in album.refs]
     place = {thumbnail.name: number for number, thumbnail in enumerate(pictures.thumbnails)}
     images = [
