@@ -161,7 +161,7 @@ def test_a_model_folder_that_cannot_be_read_is_named_before_anything_is_asked(mo
 def test_a_model_of_a_run_is_called_by_its_run(run: Path) -> None:
     assert ModelSide("runs/x/rounds/3/reasoner").name == "x, round 3, reasoner"
     assert ModelSide("/far/away/model-7b").name == "model-7b"
-    assert ModelSide("starter").name == "starter"
+    assert find_side("starter") == ModelSide("starter")
     assert (find_side(f"{run}@0").name, find_side(str(run)).name) == ("made, before round 1", "made, round 1")
 
 

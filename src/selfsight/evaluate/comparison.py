@@ -10,7 +10,7 @@ Left out: pictures of the user's own. Wins and losses need to know which answer 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import EVALUATION, Answered, read_evaluation
@@ -39,7 +39,7 @@ class ComparisonSettings:
     max_completion_length: int | None = None
     anew: bool = False
 
-    def given(self) -> dict[str, int | str]:
+    def given(self) -> dict[str, Any]:
         """What was said about the asking."""
         return {name: value for name, value in asdict(self).items() if name != "anew" and value is not None}
 
@@ -192,11 +192,16 @@ def _pack(side: Side, folder: Path) -> str:
 
 def _about(side: Side, kept: bool, folder: Path | None) -> dict[str, object]:
     """Who a side is; `answers` is "kept" when its run had given them already, "asked" when they were drawn now."""
-    is_run = isinstance(side, RoundSide)
+    if isinstance(side, RoundSide):
+        round: int | None = side.round
+        pack = side.pack
+    else:
+        assert folder is not None, "a model has been asked, so it has been opened"
+        round, pack = None, taught_pack(folder)
     return {
         "given": side.given,
         "name": side.name,
-        "round": side.round if is_run else None,
-        "prompt_pack": side.pack if is_run or folder is None else taught_pack(folder),
+        "round": round,
+        "prompt_pack": pack,
         "answers": "kept" if kept else "asked",
     }

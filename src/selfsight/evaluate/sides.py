@@ -94,6 +94,8 @@ Side = ModelSide | RoundSide
 
 def find_side(given: str) -> Side:
     """What a name on the command line stands for. A folder of that very name comes before a run at a round."""
+    if given == "starter":  # the packaged one, whatever lies here under that name
+        return ModelSide(given)
     path = Path(given).expanduser()
     if (path / "config.yaml").is_file():
         return _side(given, path, None)

@@ -55,6 +55,7 @@ def write_comparison(result: Mapping[str, Any], folder: Path, *, most: int = MOS
     blocks = [Block("comparison", harmless_json(_summary(result))), *_question_blocks(shown, result["n"], album)]
     copies = copies_of_worlds(len(album.refs))
     blocks += picture_blocks(album, copies)
+    # A name comes from the command line, where bytes that are no UTF-8 arrive as lone surrogates.
     name = f"{result['a']['name']} \N{RIGHTWARDS ARROW} {result['b']['name']}"
     page = render(
         f"{name}: comparison", name, result["verdict"]["sentences"][0], blocks, scripts=_SCRIPTS, styles=_STYLES
