@@ -37,7 +37,7 @@ from learner import difference, outcome
 from machine import describe_machine
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.heldout import heldout_questions
+from selfsight.evaluate.questions import heldout_questions
 from selfsight.methods.loop import Method, begin
 from selfsight.methods.visplay.asking import answer_sampling
 from selfsight.methods.visplay.records import POOL

@@ -22,23 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+from selfsight.evaluate.answers import Answered, summarise
 from selfsight.evaluate.audit import audit_questions
-from selfsight.evaluate.heldout import (
-    Answered,
-    HeldOutQuestion,
-    answer_questions,
-    heldout_questions,
-    summarise,
-)
+from selfsight.evaluate.heldout import answer_questions
 from selfsight.evaluate.oracle import verdict
+from selfsight.evaluate.questions import HeldOutQuestion, heldout_questions
 from selfsight.images.source import ImageRef
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.scene import Picture
 from selfsight.images.worlds.source import picture_rng, sample_picture
 from selfsight.images.worlds.truth import scene_of
-from selfsight.language.prompts import PromptPack, get_pack
+from selfsight.language.prompts import PromptPack, get_pack, taught_pack
 from selfsight.policy import Policy, SampleRequest, Sampling
-from selfsight.policy.open import model_folder, taught_pack
+from selfsight.policy.open import model_folder
 from selfsight.run.hashing import hash_path
 from selfsight.run.seeds import derive
 from selfsight.starter.build import STAGES

@@ -125,7 +125,7 @@ def made_alarms(run: Path, rounds: int, texts: Iterable[str] = ("worth a look",)
 
 
 def _questions(folder: Path, round: int, refs: list[ImageRef], say: Say) -> dict[str, Any]:
-    asked_rows, rows, votes, pool = [], [], [], []
+    asked_rows, asked_votes, rows, votes, pool = [], [], [], [], []
     for place, ref in enumerate(refs):
         curation = place >= len(refs) // 2
         for index in range(8):
@@ -140,6 +140,7 @@ def _questions(folder: Path, round: int, refs: list[ImageRef], say: Say) -> dict
                 terms = {"cluster": 0, "r_unc": 0.5, "r_div": 0.875, "reward": 0.0} if valid else {
                     "cluster": None, "r_unc": 0.0, "r_div": 0.0, "reward": 0.0}  # fmt: skip
                 asked_rows.append(question_row(asked, phase="questioner", step=0, **terms))
+                asked_votes += vote_rows(asked)
                 continue
             kept = valid and index != 1
             gate = "" if kept else "agreement" if valid else "format"
@@ -149,6 +150,7 @@ def _questions(folder: Path, round: int, refs: list[ImageRef], say: Say) -> dict
             if kept and vote is not None and vote.label is not None:
                 pool.append(PoolItem(id, ref, text, vote.label, vote.confidence))
     write_table(folder / "asked.parquet", asked_rows, QUESTIONS)
+    write_table(folder / "asked_votes.parquet", asked_votes, VOTES)
     write_table(folder / "questions.parquet", rows, QUESTIONS)
     write_table(folder / "votes.parquet", votes, VOTES)
     write_table(folder / "pool.parquet", pool_rows(pool), POOL)

@@ -29,7 +29,7 @@ import table_text  # noqa: E402
 import visplay_table  # noqa: E402
 from selfsight.config import config_hash, load_config  # noqa: E402
 from selfsight.errors import SelfsightError  # noqa: E402
-from selfsight.evaluate.heldout import HeldOutQuestion, heldout_questions  # noqa: E402
+from selfsight.evaluate.questions import HeldOutQuestion, heldout_questions  # noqa: E402
 from speaking import build_speaking  # noqa: E402
 from tiny_models import build_qwen2_5_vl  # noqa: E402
 

@@ -153,6 +153,49 @@ def arena(
 
 
 @app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="starter, a model folder, a hub id, RUN, or RUN@ROUND.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same, for the one after A.")],
+    questions: Annotated[int | None, typer.Option(min=1, help="Held-out questions.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Which held-out set.", show_default=False)] = None,
+    world: Annotated[World | None, typer.Option(help="What the pictures show.", show_default=False)] = None,
+    picture_size: PictureSize = None,
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Answers drawn beside the greedy one.", show_default=False)
+    ] = None,
+    max_completion_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of an answer at most.", show_default=False)
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Ask again what a run has answered already.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.html, with pictures, and comparison.json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two checkpoints, question by question: wins, losses, and where it got worse.
+
+    What is not said is as the runs were measured, or as `selfsight eval` measures.
+    """
+    with _errors():
+        from selfsight.evaluate.comparison import ComparisonSettings, run_comparison
+        from selfsight.report import render_comparison, with_verdict
+        from selfsight.run.progress import progress_on
+
+        settings = ComparisonSettings(questions, seed, world, picture_size, samples, max_completion_length, anew)
+        with progress_on() as progress:
+            result = with_verdict(run_comparison(a, b, settings, progress=progress))
+        if as_json:
+            print(_json(result), end="")
+        else:
+            render_comparison(result, sys.stdout)
+        if out is not None:
+            from selfsight.report.comparison_page import render_written, write_comparison
+
+            written = write_comparison(result, out)
+            render_written(written, sys.stderr if as_json else sys.stdout)
+
+
+@app.command()
 def play(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")] = "starter",
     image: Annotated[Path | None, typer.Option(help="An image file; a picture of a world if not given.")] = None,

@@ -13,18 +13,14 @@ from PIL import Image
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate import heldout as heldout_module
-from selfsight.evaluate.heldout import (
+from selfsight.evaluate.answers import Answered, as_records, compare, summarise
+from selfsight.evaluate.heldout import answer_questions, evaluate_model, majority_credit
+from selfsight.evaluate.questions import (
+    ANSWER_LENGTHS,
     PICTURE_SIZES,
-    Answered,
     HeldOutQuestion,
-    answer_questions,
-    as_records,
-    compare,
-    evaluate_model,
     families_of_world,
     heldout_questions,
-    majority_credit,
-    summarise,
 )
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.grammar import CHART_FAMILIES, FAMILIES, SCENE_FAMILIES
@@ -377,8 +373,8 @@ def test_pictures_have_the_size_of_the_pack_unless_another_is_asked_for(
     assert {q.family for q in asked[-1]} == set(CHART_FAMILIES)
 
 
-def test_every_pack_has_a_picture_size() -> None:
-    assert set(PICTURE_SIZES) == set(PACKS)
+def test_every_pack_has_a_picture_size_and_an_answer_length() -> None:
+    assert set(PICTURE_SIZES) == set(ANSWER_LENGTHS) == set(PACKS)
 
 
 def test_a_tied_majority_is_credited_as_a_random_pick_among_the_tied() -> None:

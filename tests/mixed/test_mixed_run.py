@@ -15,7 +15,8 @@ from watching import lines
 
 from .conftest import Witnessed
 
-ASKED = {"questions.parquet", "votes.parquet", "pool.parquet", "asked.parquet", "reasoner", "questioner"}
+TABLES = {f"{name}.parquet" for name in ("questions", "votes", "pool", "asked", "asked_votes")}
+ASKED = TABLES | {"reasoner", "questioner"}
 PLAYED = {"games.jsonl", "model"}
 MEASURED = {"evaluation.parquet", "decisions.jsonl", "round.json"}
 

@@ -116,6 +116,11 @@ def test_explain_prints_the_same_arithmetic(visplay: Path, asked: QuestionRecord
     assert shown[0] == "How many red circles are there?"
     for line in reward_lines(asked, settings):
         assert " ".join(line.split()) in shown
+    # The answers that made the reward, and in the arithmetic the same count of them.
+    assert "Votes: 6 of 8 agree (75.0 %)" in shown
+    assert "6 ###### 3" in shown
+    assert "1 - unreadable" in shown
+    assert "c = 6 / 8 = 0.75 (votes of the winning answer / answers)" in shown
 
 
 def test_explain_shows_votes_and_gates(visplay: Path, curated: tuple[QuestionRecord, ...]) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from made_runs import visplay_run
+from selfsight.config import VisplaySettings
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.oracle import verdict_if_known
 from selfsight.images import ImageRef
+from selfsight.report.explain import explanation
 from selfsight.report.questions import find_question, question_tables
 from selfsight.report.reading import Trouble, interval, number, read_run
 
@@ -89,7 +91,9 @@ def test_questions_carry_votes_terms_and_fates(visplay: Path) -> None:
     asked, curated = tables[0].questions[2], tables[1].questions[2]
     assert asked.terms is not None
     assert (asked.terms.cluster_size, asked.terms.group_size) == (7, 8)
-    assert (asked.votes, asked.confidence, asked.label, asked.kept) == (None, 0.75, "num:3", None)
+    assert asked.votes is not None
+    assert (asked.votes.counts, asked.votes.abstentions) == ({"num:3": 6, "num:2": 1}, 1)
+    assert (asked.confidence, asked.label, asked.kept) == (0.75, "num:3", None)
     assert curated.votes is not None
     assert curated.votes.counts == {"num:3": 6, "num:2": 1}
     assert (curated.kept, curated.taught, curated.terms) == (True, "num:3", None)
@@ -117,6 +121,7 @@ def test_the_parts_of_a_phase_under_way_are_read(copy: Path) -> None:
     folder = copy / "rounds/2"
     (folder / "parts").mkdir()
     (folder / "asked.parquet").rename(folder / "parts/asked-00000.parquet")
+    (folder / "asked_votes.parquet").rename(folder / "parts/asked_votes-00000.parquet")
     (folder / "questions.parquet").rename(folder / "parts/candidates-1234abcd-00000.parquet")
     (folder / "votes.parquet").rename(folder / "parts/votes-1234abcd-00000.parquet")
     tables = [t for t in question_tables(copy, None, []) if t.round == 2]
@@ -124,7 +129,16 @@ def test_the_parts_of_a_phase_under_way_are_read(copy: Path) -> None:
         ("questioner", False, 24),
         ("curation", False, 24),
     ]
-    assert tables[1].questions[2].votes is not None
+    assert all(table.questions[2].votes is not None for table in tables)
+
+
+def test_of_a_run_that_kept_no_answers_of_its_questioner_phase_is_known_how_many_agreed(copy: Path) -> None:
+    (copy / "rounds/1/asked_votes.parquet").unlink()
+    troubles: list[Trouble] = []
+    asked = next(question_tables(copy, None, troubles)).questions[2]
+    assert troubles == []
+    assert (asked.votes, asked.confidence, asked.label) == (None, 0.75, "num:3")
+    assert "Votes: 75.0 % agree; this run did not keep the answers" in explanation(asked, VisplaySettings())
 
 
 def test_a_part_that_vanishes_while_it_is_looked_for_is_named(copy: Path) -> None:

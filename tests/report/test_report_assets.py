@@ -5,11 +5,13 @@ from importlib import resources
 
 import pytest
 
-from selfsight.report.page import _LIVE_SCRIPTS, _SCRIPTS, _STYLES
+from selfsight.report import comparison_page, page
 
+_SCRIPTS = tuple(dict.fromkeys((*page._SCRIPTS, *comparison_page._SCRIPTS)))
+_STYLES = tuple(dict.fromkeys((*page._STYLES, *comparison_page._STYLES)))
 ASSETS = {
     name: resources.files("selfsight.report").joinpath("assets", name).read_text(encoding="utf-8")
-    for name in (*_SCRIPTS, *_LIVE_SCRIPTS, *_STYLES)
+    for name in (*_SCRIPTS, *page._LIVE_SCRIPTS, *_STYLES)
 }
 # Ways from text to markup, code or requests, and attributes whose value is code or a place to load from.
 DOORS = re.compile(
@@ -44,7 +46,7 @@ def test_the_search_for_such_ways_finds_them(code: str) -> None:
     assert DOORS.search(code)
 
 
-@pytest.mark.parametrize("name", [*_SCRIPTS, *_LIVE_SCRIPTS, *_STYLES])
+@pytest.mark.parametrize("name", [*_SCRIPTS, *page._LIVE_SCRIPTS, *_STYLES])
 def test_a_file_of_the_page_is_short_and_cannot_end_its_element(name: str) -> None:
     assert len(ASSETS[name].splitlines()) <= 400
     assert all(len(line) <= 150 for line in ASSETS[name].splitlines())

@@ -17,9 +17,8 @@ from selfsight.images.source import ImageRef
 from selfsight.images.worlds import WorldSource
 from selfsight.images.worlds.scene import COLOURS, SHAPES, SIZES
 from selfsight.images.worlds.source import picture_rng, sample_picture
-from selfsight.language.prompts import Prompt, get_pack
+from selfsight.language.prompts import Prompt, get_pack, taught_pack
 from selfsight.policy import Policy, SampleRequest, Sampling
-from selfsight.policy.open import taught_pack
 from selfsight.starter import build
 from selfsight.starter.architecture import IMAGE_SIZE, SPECIAL_TOKENS, starter_config
 from selfsight.starter.corpus import CAREFUL, MIXTURE, page

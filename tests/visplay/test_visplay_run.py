@@ -12,10 +12,13 @@ from interrupting import newest_checkpoint
 from selfsight.evaluate.oracle import true_label
 from selfsight.images.source import ImageRef
 from selfsight.language import count_votes
+from selfsight.methods.parts import part
+from selfsight.methods.visplay.records import VOTES
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards
-from selfsight.methods.visplay.run import resume
+from selfsight.methods.visplay.run import _all_votes, resume
 from selfsight.policy.weights import weights_hash
 from selfsight.run import derive, read_journal
+from selfsight.run.tables import read_table, write_columns, write_table
 from watching import Watcher, lines, same, table
 
 from .conftest import Witnessed
@@ -24,7 +27,7 @@ ROUNDS = (1, 2)
 
 
 def test_a_run_leaves_its_rounds_on_disk(straight: Witnessed) -> None:
-    names = {"asked", "questions", "votes", "pool", "evaluation"}
+    names = {"asked", "asked_votes", "questions", "votes", "pool", "evaluation"}
     for round in ROUNDS:
         folder = straight.path / "rounds" / str(round)
         assert {path.name for path in folder.iterdir()} == {
@@ -128,6 +131,45 @@ def test_the_questioners_rewards_follow_from_the_answers_it_got(straight: Witnes
         assert group.rewards.tolist() == [row["reward"] for row in members]
         assert [rollout.text for rollout in group.rollouts] == [row["completion"] for row in members]
     assert len({row["reward"] for row in rows}) > 3
+
+
+@pytest.mark.parametrize("round", ROUNDS)
+def test_the_answers_behind_the_questioners_rewards_are_kept_word_by_word(straight: Witnessed, round: int) -> None:
+    phase = f"round {round}: questioner"
+    drawn = [
+        (request.id, rollout.index, straight.roles.pack.read_key(rollout), rollout.text)
+        for at, role, request, rollouts in straight.sampled
+        if at == phase and role == "reasoner"
+        for rollout in rollouts
+    ]
+    kept = table(straight.path / "rounds" / str(round) / "asked_votes.parquet")
+    assert [(row["question_id"], row["sample"], row["key"], row["text"]) for row in kept] == drawn
+    assert {row["kind"] for row in kept} == {"vote"}
+    assert len(drawn) > 40
+
+
+def test_answers_of_steps_whose_parts_are_gone_are_taken_from_the_whole_table(tmp_path: Path) -> None:
+    """Where a damaged checkpoint sends a run back into a finished phase, the bytes must come out the same."""
+
+    def rows(step: int) -> list[dict[str, object]]:
+        return [
+            {"question_id": f"r1/questioner/{step}/w/{i}", "sample": 0, "kind": "vote", "key": key, "text": f"{step}"}
+            for i, key in enumerate(("num:1", None) if step else ())
+        ]
+
+    parts = [part(tmp_path, "asked_votes", step) for step in range(12)]
+    for step, path in enumerate(parts):
+        write_table(path, rows(step), VOTES)
+    whole = tmp_path / "asked_votes.parquet"
+    write_columns(whole, _all_votes(tmp_path, 1, 12))
+    written = whole.read_bytes()
+    assert read_table(whole, VOTES) == [row for step in range(12) for row in rows(step)]
+    for step in (0, 1, 2, 11):
+        parts[step].unlink()
+    write_columns(whole, _all_votes(tmp_path, 1, 12))
+    assert whole.read_bytes() == written
+    write_table(whole, [row for step in range(12) for row in rows(step)], VOTES)
+    assert whole.read_bytes() == written
 
 
 @pytest.mark.parametrize("round", ROUNDS)

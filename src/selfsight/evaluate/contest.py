@@ -25,14 +25,15 @@ from selfsight.evaluate.games import (
     summarise,
     write_games,
 )
-from selfsight.evaluate.heldout import PICTURE_SIZES
 from selfsight.evaluate.oracle import knows
 from selfsight.evaluate.players import Player, open_player
 from selfsight.evaluate.probes import leak_probes
+from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.images import SpyImages
 from selfsight.images.worlds.statements import holds, read_statement
+from selfsight.language.prompts import taught_pack
 from selfsight.methods.vision_zero import Game, GameSettings
-from selfsight.policy.open import model_folder, read_image, taught_pack
+from selfsight.policy.open import model_folder, read_image
 from selfsight.run import pretty_json, write_atomic
 from selfsight.run.atomic import disk_errors
 from selfsight.run.progress import Progress

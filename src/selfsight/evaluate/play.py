@@ -15,13 +15,14 @@ from PIL import Image
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.games import usable_images
-from selfsight.evaluate.heldout import PICTURE_SIZES
 from selfsight.evaluate.players import Player, open_player, play_step
+from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.images import BlankView, DegradedView, ImageRef, Limits, SpyImages, SpyView, open_image, spy_images
 from selfsight.images.safe import content_id, read_image_bytes
 from selfsight.language import GamePack
+from selfsight.language.prompts import taught_pack
 from selfsight.methods.vision_zero import Completion, Game, GameSettings, Request, ScoringSettings, deal
-from selfsight.policy.open import model_folder, read_image, taught_pack
+from selfsight.policy.open import model_folder, read_image
 
 _OUT_OF_BOX = str.maketrans("{}\\", "()/")  # a person does not write LaTeX; a brace would end the box around the line
 

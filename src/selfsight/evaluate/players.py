@@ -16,9 +16,9 @@ from PIL import Image
 
 from selfsight.images.source import ImageRef
 from selfsight.language import GamePack, get_game_pack
+from selfsight.language.prompts import taught_pack
 from selfsight.methods.vision_zero import Completion, Game, Request, advance, open_requests
 from selfsight.policy import ModelOptions, Policy, SampleRequest, Sampling
-from selfsight.policy.open import taught_pack
 
 # Tokens for a clue or a vote, by prompt pack: as for the answers of the built-in evaluation.
 COMPLETION_LENGTHS = {"compact": 64, "full": 1024}

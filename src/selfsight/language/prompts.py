@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
@@ -26,6 +26,8 @@ from selfsight.language.parse import Reading
 # Text that a tokenizer may turn into a special token: an image placeholder smuggled in by a question would
 # make the number of image tokens disagree with the number of image features.
 _SPECIAL = re.compile(r"<\|[^<>|]{0,64}\|>|</?(?:image|img|video|s|bos|eos|pad)>", re.IGNORECASE)
+
+PACK_KEY: Final = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
 
 
 class Completion(Protocol):
@@ -176,7 +178,6 @@ FULL = PromptPack(
     tagged_question=True,
 )
 
-PACK_KEY = "selfsight_prompt_pack"  # in a model's config.json: the pack that it was taught
 PACKS = {pack.name: pack for pack in (COMPACT, FULL)}
 
 
@@ -188,5 +189,11 @@ def get_pack(name: str) -> PromptPack:
 
 
 def taught_pack(folder: Path) -> str:
-    """The pack that a model folder names in its config.json; `full` when it names none."""
-    return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(PACK_KEY, "full"))
+    """The name of the pack that a model folder says it was taught, in its config.json; `full` when it names none."""
+    file = folder / "config.json"
+    try:
+        return str(dict(json.loads(file.read_text(encoding="utf-8"))).get(PACK_KEY, "full"))
+    except (OSError, ValueError, TypeError) as error:
+        raise SelfsightError(
+            f"Model file {file}: cannot be read ({error}).", hint="Give a folder saved with save_pretrained."
+        ) from error

@@ -17,7 +17,7 @@ from typing import Any
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.heldout import summarise
+from selfsight.evaluate.answers import summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch

@@ -6,40 +6,13 @@ Held-out worlds are a separate split, and nothing of what is found flows back in
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from selfsight.config import EvaluationSettings, EvolveConfig
-from selfsight.evaluate.heldout import (
-    PICTURE_SIZES,
-    Answered,
-    HeldOutQuestion,
-    answer_questions,
-    as_records,
-    heldout_questions,
-)
+from selfsight.evaluate.answers import Answered, write_evaluation
+from selfsight.evaluate.heldout import answer_questions
+from selfsight.evaluate.questions import PICTURE_SIZES, HeldOutQuestion, heldout_questions
 from selfsight.language.prompts import PromptPack
 from selfsight.policy import Policy
-from selfsight.run.tables import read_table, write_table
-
-EVALUATION = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("family", pa.string(), nullable=False),
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("greedy", pa.float64(), nullable=False),
-        pa.field("sampled", pa.float64(), nullable=False),
-        pa.field("majority", pa.float64(), nullable=False),
-        pa.field("greedy_format_failure", pa.float64(), nullable=False),
-        pa.field("sampled_format_failure", pa.float64(), nullable=False),
-        pa.field("greedy_text", pa.string(), nullable=False),
-        pa.field("sampled_keys", pa.list_(pa.string()), nullable=False),
-    ]
-)
-_TABLE = "evaluation.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,8 +37,7 @@ class HeldOut:
         answered = self.answer(
             heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
         )
-        write_table(folder / _TABLE, as_records(answered), EVALUATION)
-        return answered, folder / _TABLE
+        return answered, write_evaluation(folder, answered)
 
     def answer(self, questions: Sequence[HeldOutQuestion]) -> list[Answered]:
         """The answers to any questions, in the run's way of measuring."""
@@ -88,9 +60,3 @@ class HeldOut:
 def picture_size(config: EvolveConfig, pack: PromptPack) -> int:
     """Side in pixels of a run's held-out pictures."""
     return config.evaluation.picture_size or PICTURE_SIZES[pack.name]
-
-
-def read_evaluation(folder: Path) -> list[Answered]:
-    """The answers behind a round's measurement."""
-    rows: list[dict[str, Any]] = read_table(folder / _TABLE, EVALUATION)
-    return [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in rows]

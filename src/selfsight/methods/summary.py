@@ -7,12 +7,12 @@ from typing import Any
 
 from selfsight import __version__
 from selfsight.config import EvolveConfig, config_hash
-from selfsight.evaluate.heldout import compare
+from selfsight.evaluate.answers import compare, read_evaluation
 from selfsight.images import ImageSource
 from selfsight.language.prompts import PromptPack
 from selfsight.methods.alarms.ending import Outcome
 from selfsight.methods.alarms.watch import account
-from selfsight.methods.measuring import picture_size, read_evaluation
+from selfsight.methods.measuring import picture_size
 from selfsight.methods.timings import Timings
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import read_json

@@ -66,7 +66,7 @@ def _votes(question: QuestionRecord) -> list[str]:
         if votes.abstentions:
             lines.append(f"  {votes.abstentions} {'-' * votes.abstentions:<{votes.m}}  unreadable")
     elif question.confidence is not None:
-        lines.append(f"Votes: {share(question.confidence)} agree; a run keeps the answers of curation only")
+        lines.append(f"Votes: {share(question.confidence)} agree; this run did not keep the answers")
     else:
         lines.append("Votes: nobody was asked")
     lines.append(f"Label: {'none' if question.label is None else plain_text(answer_text(question.label))}")

@@ -32,7 +32,7 @@ from selfsight.report.curves import Curves, curves
 from selfsight.report.figures import console
 from selfsight.report.gallery import PIECE, Album, gallery
 from selfsight.report.overview import Overview, overview
-from selfsight.report.pictures import Pictures, Thumbnail
+from selfsight.report.pictures import Copies, Pictures, Thumbnail
 from selfsight.report.questions import TruthOf
 from selfsight.report.reading import RunReading, Trouble, read_run
 from selfsight.report.replays import PIECE as GAMES_PIECE
@@ -82,7 +82,7 @@ def write_report(
     album = Album()
     questions, games, blocks = table_blocks(run, album, truth, troubles, most_questions, most_games)
     pictures = Pictures(run.config, picture_root(run), len(album.refs))
-    blocks += _picture_blocks(album, pictures)
+    blocks += picture_blocks(album, pictures)
     troubles += pictures.troubles()
     blocks.insert(0, overview_block(run, first, troubles))
     path = (run.path / "report.html") if out is None else Path(out)
@@ -143,19 +143,30 @@ def render_written(report: Report, stream: TextIO) -> None:
     out.print(Text(f"{plain_text(str(report.path))}: {', '.join(held)}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
 
 
-def render(title: str, name: str, headline: str, blocks: Sequence[Block], *, live: bool = False) -> str:
-    """The page around its data; a live page fetches its data itself, from where it came."""
-    scripts, style = _sources(live)
+def render(
+    title: str,
+    name: str,
+    headline: str,
+    blocks: Sequence[Block],
+    *,
+    scripts: Sequence[str] = _SCRIPTS,
+    styles: Sequence[str] = _STYLES,
+    live: bool = False,
+) -> str:
+    """The page around its data; `scripts` and `styles` are names of assets. A live page fetches its data itself, from
+    where it came.
+    """
+    code, style = _sources(scripts, styles, live)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_asset("report.html.j2")).render(
         title=title,
         name=name,
         headline=headline,
         version=__version__,
-        policy=policy(scripts, style, live=live),
+        policy=policy(code, style, live=live),
         live=live,
         style=style,
-        scripts=scripts,
+        scripts=code,
         blocks=blocks,
     )
 
@@ -181,12 +192,12 @@ def policy(scripts: Sequence[str], style: str, *, live: bool = False) -> str:
 
 def live_policy() -> str:
     """The content security policy of a live page."""
-    return policy(*_sources(live=True), live=True)
+    return policy(*_sources(_SCRIPTS, _STYLES, live=True), live=True)
 
 
-def _sources(live: bool) -> tuple[list[str], str]:
-    scripts = [_asset(name) for name in (*_SCRIPTS, *(_LIVE_SCRIPTS if live else ()))]
-    return scripts, "\n".join(_asset(name) for name in _STYLES)
+def _sources(scripts: Sequence[str], styles: Sequence[str], live: bool) -> tuple[list[str], str]:
+    code = [_asset(name) for name in (*scripts, *(_LIVE_SCRIPTS if live else ()))]
+    return code, "\n".join(_asset(name) for name in styles)
 
 
 def harmless_json(value: object) -> str:
@@ -221,7 +232,8 @@ def picture_root(run: RunReading) -> str | None:
     return None
 
 
-def _picture_blocks(album: Album, pictures: Pictures) -> list[Block]:
+def picture_blocks(album: Album, pictures: Copies) -> list[Block]:
+    """The pictures of an album by number, with their names, and their pixels in pieces."""
     names = [pictures.add(ref) for ref in album.refs]
     place = {thumbnail.name: number for number, thumbnail in enumerate(pictures.thumbnails)}
     blocks = [album_block(album, [-1 if name is None else place[name] for name in names])]

@@ -46,15 +46,17 @@ class _Drawn(WorldSource):
         return self.open_any(ref)
 
 
-class Pictures:
-    """Small copies of a run's pictures. `expected` is how many different ones will be asked for."""
+class Copies:
+    """Small copies of a source's pictures. `expected` is how many different ones will be asked for; `drawn` ones are
+    kept without loss.
+    """
 
-    def __init__(self, config: EvolveConfig, root: str | None, expected: int) -> None:
+    def __init__(self, source: ImageSource, expected: int, *, drawn: bool) -> None:
         self.missing: list[str] = []
-        self._source = picture_source(config, root)
+        self._source = source
         files = files_behind(self._source)
         self._root = None if files is None else files.root
-        self._drawn = config.images.startswith("worlds")
+        self._drawn = drawn
         self._side = next((side for most, side in _SIDES if expected <= most), _SMALLEST)
         self._names: dict[str, str | None] = {}
         self._thumbnails: dict[str, Thumbnail] = {}
@@ -86,6 +88,18 @@ class Pictures:
             self.missing.append(_without(self._root, error.message))
             return None
         return thumbnail(image, self._side, lossless=self._drawn or ref.id.startswith("blank-"))
+
+
+class Pictures(Copies):
+    """Small copies of a run's pictures."""
+
+    def __init__(self, config: EvolveConfig, root: str | None, expected: int) -> None:
+        super().__init__(picture_source(config, root), expected, drawn=config.images.startswith("worlds"))
+
+
+def copies_of_worlds(expected: int) -> Copies:
+    """Small copies of pictures of any worlds, each drawn from its reference alone."""
+    return Copies(_Drawn(seed=0), expected, drawn=True)
 
 
 def thumbnail(image: Image.Image, side: int, *, lossless: bool) -> Thumbnail:

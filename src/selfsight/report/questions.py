@@ -1,10 +1,10 @@
 """The questions of a VisPlay run as frozen records, table by table.
 
-A table holds what one phase of one round asked: the questioner phase (`asked.parquet`: rewards) and curation
-(`questions.parquet` with `votes.parquet`: answers and gates). One table is in memory at a time. Of a phase under way
-the parts are read that it has written; its candidates have no fate yet.
+A table holds what one phase of one round asked: the questioner phase (`asked.parquet`: rewards, `asked_votes.parquet`:
+answers) and curation (`questions.parquet`: gates, `votes.parquet`: answers). One table is in memory at a time. Of a
+phase under way the parts are read that it has written; its candidates have no fate yet.
 
-The answers behind the votes of the questioner phase are not kept by a run, only how many agreed.
+A run of an earlier version has no `asked_votes.parquet`: of its questioner phase is known how many agreed, not on what.
 
 What is true of a question is told from outside (`TruthOf`): a report sees no scene and no right answer of its own.
 """
@@ -63,9 +63,10 @@ class RewardTerms:
 class QuestionRecord:
     """A question with its votes, and what became of it.
 
-    `asked.votes` is None where the answers are not kept; `confidence` and `label` are there in any case. `kept` is None
-    where no curation has decided (the questioner phase, a round under way). `gate` and `gate_reason` say who turned it
-    away. `taught` is the label that the reasoner learned from: the vote's own, but in a control.
+    `asked.votes` is None where nobody was asked, or the answers were not kept; then `confidence` and `label` are all
+    that is known. `kept` is None where no curation has decided (the questioner phase, a round under way). `gate` and
+    `gate_reason` say who turned it away. `taught` is the label that the reasoner learned from: the vote's own, but in
+    a control.
     """
 
     asked: Asked
@@ -152,8 +153,15 @@ class _Files:
 
 def _asked(folder: Path) -> _Files:
     if (whole := folder / "asked.parquet").exists():
-        return _Files(((whole, None),), None, True)
-    return _Files(tuple((part, None) for part in sorted((folder / "parts").glob("asked-*.parquet"))), None, False)
+        return _Files(((whole, _if_kept(folder / "asked_votes.parquet")),), None, True)
+    parts = sorted((folder / "parts").glob("asked-*.parquet"))  # after the votes of the same step
+    pairs = ((part, _if_kept(part.with_name(part.name.replace("asked-", "asked_votes-", 1)))) for part in parts)
+    return _Files(tuple(pairs), None, False)
+
+
+def _if_kept(votes: Path) -> Path | None:
+    """A table of votes, where the version that wrote the run kept them."""
+    return votes if votes.exists() else None
 
 
 def _candidates(folder: Path) -> _Files:

@@ -27,9 +27,14 @@ def write_table(path: Path, records: Sequence[Mapping[str, object]], schema: pa.
                 hint="the record and the table's schema must have the same columns",
             )
     columns = [_column(path, records, column) for column in schema]
+    write_columns(path, pa.Table.from_arrays(columns, schema=schema))
+
+
+def write_columns(path: Path, table: pa.Table) -> None:
+    """Replace `path` by a table that is held as columns: one that is too long for its rows to be Python's."""
     sink = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema),
+        table.combine_chunks(),  # where its pieces met must not show in the bytes
         sink,
         version="2.6",
         compression="zstd",
@@ -53,6 +58,12 @@ def _column(path: Path, records: Sequence[Mapping[str, object]], column: pa.Fiel
 
 def read_table(path: Path, schema: pa.Schema) -> list[dict[str, object]]:
     """The records of a table with this very schema."""
+    records: list[dict[str, object]] = read_columns(path, schema).to_pylist()
+    return records
+
+
+def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
+    """The same as columns."""
     try:
         table = pq.read_table(path, partitioning=None)
     except FileNotFoundError as error:
@@ -66,5 +77,4 @@ def read_table(path: Path, schema: pa.Schema) -> list[dict[str, object]]:
             f"{path}: has the columns {table.schema.names}, expected {schema.names} with the schema's types",
             hint="it was written by another version; use that version, or start a new run",
         )
-    records: list[dict[str, object]] = table.to_pylist()
-    return records
+    return table

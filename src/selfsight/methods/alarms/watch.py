@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from selfsight.config import EvolveConfig
+from selfsight.evaluate.answers import read_evaluation
 from selfsight.methods.alarms.questions import question_readings
 from selfsight.methods.alarms.rounds import round_readings
 from selfsight.methods.alarms.rules import Reading, Record, announcement, check, from_json, watched
 from selfsight.methods.alarms.steps import step_readings
-from selfsight.methods.measuring import read_evaluation
 from selfsight.methods.visplay.records import QUESTIONS, VOTES, asked_from_rows
 from selfsight.run import JsonlWriter, RunDirectory, read_jsonl
 from selfsight.run.atomic import read_json

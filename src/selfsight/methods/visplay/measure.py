@@ -6,9 +6,10 @@ The audit reads tables after the fact, and nothing of it flows back.
 from collections import Counter
 from typing import Any
 
+from selfsight.evaluate.answers import summarise
 from selfsight.evaluate.audit import audit_labels, audit_questions
-from selfsight.evaluate.heldout import HeldOutQuestion, summarise
 from selfsight.evaluate.oracle import knows, verdict
+from selfsight.evaluate.questions import HeldOutQuestion
 from selfsight.evaluate.statistics import paired_interval
 from selfsight.images.source import ImageRef
 from selfsight.methods.measuring import HeldOut

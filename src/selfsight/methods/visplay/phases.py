@@ -14,7 +14,7 @@ from selfsight.config import EvolveConfig
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory, family_of
 from selfsight.methods.visplay.asking import Place, answer_sampling, plausibility, propose, vote
-from selfsight.methods.visplay.records import Asked, PoolItem, question_row
+from selfsight.methods.visplay.records import Asked, PoolItem, question_row, vote_rows
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards, random_answer_rewards
 from selfsight.methods.visplay.roles import Roles
 from selfsight.policy import Group, SampleRequest
@@ -23,10 +23,11 @@ from selfsight.run.seeds import derive
 
 @dataclass(frozen=True)
 class QuestionerBatch:
-    """Groups to learn from, rows of what was asked, and the step's own measurements."""
+    """Groups to learn from, rows of what was asked and of the answers that voted, and the step's own measurements."""
 
     groups: list[Group]
     rows: list[dict[str, object]]
+    votes: list[dict[str, object]]
     metrics: dict[str, object]
 
 
@@ -39,7 +40,7 @@ def questioner_batch(
     otherwise the questioner is paid for what curation throws away. A step whose images all turned out bad is empty.
     """
     if not images:
-        return QuestionerBatch([], [], {"images": 0})
+        return QuestionerBatch([], [], [], {"images": 0})
     gates, size = config.visplay.gates, config.grpo.num_generations
     proposed = propose(roles, config, images, size, place)
     valid = [pair for pairs in proposed.values() for pair in pairs if pair[0].valid]
@@ -52,6 +53,7 @@ def questioner_batch(
             refused[question.id] = "novelty"
     votes = vote(roles, config, [q for q, _ in valid if q.id not in refused], place)
     groups, rows, confidences, rewards_all = [], [], [], []
+    answers_given: list[dict[str, object]] = []
     for image in images:
         pairs = proposed[image.id]
         rewards = question_rewards(
@@ -76,6 +78,7 @@ def questioner_batch(
                     r_div=reward.r_div, reward=reward.reward, gate=refused.get(question.id),
                 )
             )  # fmt: skip
+            answers_given += vote_rows(asked)
             rewards_all.append(reward.reward)
             if question.id in votes:
                 confidences.append(votes[question.id][0].confidence)
@@ -89,7 +92,7 @@ def questioner_batch(
         "families": dict(families.most_common(8)),
         "sampled_tokens": sum(len(r.token_ids) for pairs in proposed.values() for _, r in pairs),
     }
-    return QuestionerBatch(groups, rows, metrics)
+    return QuestionerBatch(groups, rows, answers_given, metrics)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ QUESTIONS = pa.schema(
     ]
 )
 
-# votes.parquet: every answer that voted.
+# votes.parquet: every answer that voted on a candidate; asked_votes.parquet: on a question of the questioner phase.
 VOTES = pa.schema(
     [
         pa.field("question_id", pa.string(), nullable=False),
@@ -94,7 +94,7 @@ POOL = pa.schema(
 
 
 def vote_rows(asked: Asked) -> list[dict[str, object]]:
-    """The rows of votes.parquet for a question: the reasoner's answers and, where asked, the blind ones."""
+    """The rows of a table of votes for a question: the reasoner's answers and, where asked, the blind ones."""
     rows: list[dict[str, object]] = []
     if asked.votes is not None:
         for i, (key, text) in enumerate(zip(asked.votes.keys, asked.answers, strict=True)):

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from selfsight.config import EvolveConfig
 from selfsight.images import ImageSource
 from selfsight.language.similarity import NoveltyMemory
@@ -46,7 +49,7 @@ from selfsight.methods.visplay.roles import Roles, open_roles
 from selfsight.methods.visplay.schedule import phases
 from selfsight.methods.visplay.stream import ImageStream, open_images
 from selfsight.run import Progress, derive
-from selfsight.run.tables import read_table, write_table
+from selfsight.run.tables import read_columns, read_table, write_columns, write_table
 
 __all__ = ["Stopped", "Visplay", "evolve", "resume"]
 
@@ -133,13 +136,16 @@ class Visplay(Method):
             with loop.saved_if_images_fail(stage, step):
                 images = self.stream.for_step(self.number(stage.round), step)
             batch = questioner_batch(roles, config, images, place, memory)
+            # The answers first: who sees a step's questions while the run goes on finds their votes.
+            write_table(part(folder, "asked_votes", step), batch.votes, VOTES)
             write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
             loop.update(roles.questioner, batch.groups, stage, step, batch.metrics)
             loop.save_sometimes(stage, step + 1, steps)
         roles.questioner.end_phase()
-        asked = folder / "asked.parquet"
+        asked, votes = folder / "asked.parquet", folder / "asked_votes.parquet"
+        write_columns(votes, _all_votes(folder, stage.round, steps))
         write_table(asked, _all_asked(folder, steps), QUESTIONS)
-        return [asked, save_model(roles.questioner, folder / "questioner")]
+        return [asked, votes, save_model(roles.questioner, folder / "questioner")]
 
     def _curation(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         config, folder = self.config, loop.directory.round(stage.round)
@@ -248,3 +254,17 @@ def _all_asked(folder: Path, steps: int) -> list[dict[str, object]]:
         whole = path if path.exists() else folder / "asked.parquet"
         rows += [row for row in read_table(whole, QUESTIONS) if row["step"] == step]
     return rows
+
+
+def _all_votes(folder: Path, round: int, steps: int) -> pa.Table:
+    """The answers behind those rows, found in the same way; as columns, as there are `num_votes` to a question."""
+    pieces = []
+    for step in range(steps):
+        path = part(folder, "asked_votes", step)
+        if path.exists():
+            pieces.append(read_columns(path, VOTES))
+        else:
+            whole = read_columns(folder / "asked_votes.parquet", VOTES)
+            place = Place(round, "questioner", step).id("")  # what the ids of a step's questions begin with
+            pieces.append(whole.filter(pc.starts_with(whole["question_id"], place)))
+    return pa.concat_tables(pieces)

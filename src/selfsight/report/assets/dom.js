@@ -137,3 +137,14 @@ function choice(label, options, value, chosen) {
   if (made.selectedIndex < 0) made.selectedIndex = 0;
   return element("label", { class: "field" }, element("span", {}, label), made);
 }
+
+const THEMES = ["", "light", "dark"];
+
+// The colours of the page: as the system has them, light, or dark; a button goes through them.
+function applyTheme(number) {
+  document.documentElement.style.colorScheme = THEMES[number];
+  const button = document.getElementById("theme");
+  button.textContent = ["Auto", "Light", "Dark"][number];
+  button.setAttribute("aria-label", `Colours: ${["as the system", "light", "dark"][number]}. Change`);
+  button.onclick = () => applyTheme((number + 1) % THEMES.length);
+}

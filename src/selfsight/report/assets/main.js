@@ -1,7 +1,6 @@
 "use strict";
 // Where the reader is stands in the address after the "#", so every view can be linked to and found again by "back".
 
-const THEMES = ["", "light", "dark"];
 let behind = "";
 // Draws the cards of a list anew and leaves its filters alone; null where there is no list.
 let refill = null;
@@ -46,14 +45,6 @@ function show() {
     markTab();
   }
   if (asking) openQuestion(query.get("id") ?? "");
-}
-
-function applyTheme(number) {
-  document.documentElement.style.colorScheme = THEMES[number];
-  const button = document.getElementById("theme");
-  button.textContent = ["Auto", "Light", "Dark"][number];
-  button.setAttribute("aria-label", `Colours: ${["as the system", "light", "dark"][number]}. Change`);
-  button.onclick = () => applyTheme((number + 1) % THEMES.length);
 }
 
 function markTab() {

@@ -83,7 +83,7 @@ function votesOf(i, details) {
         ` \u00d7 ${texts.length}`, answer >= 0 && answer === q.label[i] ? element("span", { class: "chip kept" }, "label") : null),
       element("ol", {}, texts.map((text) => element("li", {}, said(text || "(nothing)"))))))));
   } else if (q.confidence[i] !== null) {
-    parts.push(element("p", { class: "quiet" }, "A run keeps the answers of curation only."));
+    parts.push(element("p", { class: "quiet" }, "This run did not keep the answers of its questioner phase."));
   }
   if (details.blind) parts.push(element("h4", {}, "Without the image"), voteParts(details.blind, q.label[i]));
   return block("Votes", voteBar(i), parts);
