@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from made_comparisons import made_comparison
 from made_runs import vision_zero_run, visplay_run
 from selfsight.evaluate.oracle import verdict_if_known
+from selfsight.report.comparison_page import write_comparison
 from selfsight.report.live import LiveRun
 from selfsight.report.page import write_report
 from selfsight.report.serving import LiveServer
@@ -84,3 +86,14 @@ def served(run: Path, port: int = 0) -> Iterator[LiveServer]:
         yield server
         server.shutdown()
         thread.join()
+
+
+COMPARED = (
+    [("right", "wrong")] * 3 + [("right", "unreadable")] * 2 + [("wrong", "right")] * 4 + [("unreadable", "right")]
+    + [("right", "right")] * 7 + [("wrong", "wrong")] * 3
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_comparison(made_comparison(COMPARED, count=60), tmp_path_factory.mktemp("comparison")).page

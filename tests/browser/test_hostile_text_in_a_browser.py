@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import Opened, served
+from browser.conftest import COMPARED, Opened, served
 from browser.payloads import PAYLOADS
+from made_comparisons import made_comparison
 from made_runs import made_alarms, vision_zero_run, visplay_run
 from selfsight.evaluate.oracle import verdict_if_known
+from selfsight.report.comparison_page import write_comparison
 from selfsight.report.page import write_report
 
 OPEN_ALL = """([first, last]) => {
@@ -162,6 +164,38 @@ def test_no_payload_in_a_run_of_games_comes_to_life(
     run = vision_zero_run(tmp_path, games=200, rounds=1, say=say)
     assert {field for field, times in say.times.items() if times >= 200} == {"clue", "note", "vote", "game id"}
     check_run(chromium, run, games_report, walk_games, live=live)
+
+
+def walk_pairs(opened: Opened, note: Callable[[], None]) -> None:
+    """Every page of questions, with what both models wrote."""
+    note()
+    pages = opened.page.evaluate("Math.ceil(data('questions').columns.id.length / 24)")
+    for number in range(1, pages + 1):
+        opened.go(f"#questions?page={number}")
+        opened.page.evaluate("for (const each of document.querySelectorAll('main details')) each.open = true")
+        opened.page.wait_for_selector(".pair-card pre")
+        note()
+
+
+def test_no_payload_in_a_comparison_comes_to_life(chromium: Any, comparison_page: Path, tmp_path: Path) -> None:
+    say = Speaker()
+    result = made_comparison(COMPARED, count=240, say=say)
+    for field in ("name", "answers", "prompt_pack", "given"):
+        for side in ("a", "b"):
+            result[side][field] = PAYLOADS[len(field)]
+    result["verdict"]["sentences"] = list(PAYLOADS)
+    result["asked"] |= {"world": PAYLOADS[0], "max_completion_length": PAYLOADS[1]}
+    assert {field for field, times in say.times.items() if times >= 200} >= {
+        "id", "image", "origin", "question", "family", "key", "text:no such answer", "I do not know",
+        "so \\boxed{no such answer}",
+    }  # fmt: skip
+    check(
+        chromium,
+        write_comparison(result, tmp_path).page,
+        comparison_page,
+        walk_pairs,
+        "data:image/webp;base64,",
+    )
 
 
 Walk = Callable[[Opened, Callable[[], None]], None]

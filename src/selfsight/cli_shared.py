@@ -1,0 +1,45 @@
+"""What the commands share: options, how a result is printed as JSON, and how mistakes are told."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import typer
+
+from selfsight.errors import SelfsightError
+
+World = Literal["mixed", "scenes", "charts"]
+PictureSize = Annotated[
+    int | None,
+    typer.Option(
+        min=56, max=2048, help="Side of the pictures in pixels; starter 112, other models 448.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """A mistake the user can mend is a message and exit code 2; a bug keeps its traceback.
+
+    A run that was asked to stop brings its own exit code.
+    """
+    try:
+        yield
+    except SelfsightError as error:
+        from selfsight.run.progress import plain_text
+
+        asked_to_stop: int | None = getattr(error, "exit_code", None)
+        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{error.message}"), file=sys.stderr)
+        if error.hint:
+            print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
+        raise typer.Exit(asked_to_stop or 2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def json_text(data: object) -> str:
+    """A result for standard output."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
