@@ -211,12 +211,12 @@ function familiesChart(title, about, families) {
   });
   return framed(title, about, svg, element("p", { class: "legend" },
     element("span", { class: "key was" }, "before"), element("span", { class: "key gain" }, "after, higher"),
-    element("span", { class: "key loss" }, "after, lower")));
+    families.some(([, was, now]) => now < was) ? element("span", { class: "key loss" }, "after, lower") : null));
 }
 
 // Confidence of labels against the share that is right; `rounds` are [round, [[confidence, accuracy, n], ...]].
 function calibrationChart(title, about, rounds) {
-  const box = { width: 400, height: 260, left: 46, right: 16, top: 12, bottom: 38 };
+  const box = { width: WIDTH, height: 280, left: 52, right: 26, top: 12, bottom: 38 };
   const x = scale(box.left, box.width - box.right, 0, 1);
   const y = scale(box.height - box.bottom, box.top, 0, 1);
   const svg = drawn("svg", { class: "plot", viewBox: `0 0 ${box.width} ${box.height}`, role: "img" });

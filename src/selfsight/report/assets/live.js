@@ -166,7 +166,7 @@ function tell() {
   const ago = Math.max(0, (Date.now() + live.ahead) / 1000 - live.written);
   const when = live.written && live.status && live.status !== "finished" ? `last step ${duration(ago)} ago` : "";
   const line = document.getElementById("live");
-  line.className = `live ${live.status}`;
+  line.className = `live is-${live.status || "unknown"}`;
   line.replaceChildren(...(live.status ? [element("strong", {}, SAID[live.status]), when ? ` \u00b7 ${when}` : ""] : []));
   const aloud = document.getElementById("live-change");
   if (aloud.textContent !== SAID[live.status]) aloud.textContent = SAID[live.status];

@@ -96,7 +96,7 @@ function roundsTable(rounds) {
     ["well posed", (r) => percent(r.well_posed)],
     ["labels right", (r) => percent(r.labels_right)],
   ];
-  return element("div", { class: "scroll" }, element("table", {},
+  return element("div", { class: "scroll" }, element("table", { class: "figures" },
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "round"),
       columns.map(([name]) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, rounds.map((round) => element("tr", {},
