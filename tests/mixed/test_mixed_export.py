@@ -20,3 +20,5 @@ def test_a_mixed_run_exports_its_questions_and_the_model_that_played_last(straig
     assert "| spy found, greedy |" in text
     assert "weights: round 4, ` model `" in text
     assert "The model plays against itself" in text
+    voted = straight.summary["rounds"][-1]["decisions"]["change"]
+    assert ("Not shown to be better: spy found, greedy" in text) == (voted["ci95"][0] <= 0)

@@ -20,9 +20,10 @@ _COLUMNS: Final = ("id", "family", "question", "key", "greedy", "sampled", "majo
 
 @dataclass(frozen=True)
 class FamilyChange:
-    """A kind of held-out question: greedy accuracy before and after, and the change with its 95 % interval."""
+    """A kind of held-out question: greedy accuracy before and after on `n` questions, and the change."""
 
     family: str
+    n: int
     before: float
     after: float
     change: float
@@ -74,7 +75,9 @@ def family_changes(path: Path, round: int) -> list[FamilyChange]:
         was, now = ([side["greedy"][place] for place in places] for side in (before, after))
         found = paired_interval(was, now, seed=0)
         changes.append(
-            FamilyChange(family, sum(was) / len(was), sum(now) / len(now), found.mean, found.low, found.high)
+            FamilyChange(
+                family, len(places), sum(was) / len(was), sum(now) / len(now), found.mean, found.low, found.high
+            )
         )
     return changes
 

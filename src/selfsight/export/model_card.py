@@ -122,8 +122,8 @@ def _evaluation(facts: ModelFacts, view: Mapping[str, Any]) -> str:
         f", {base['n']} of them, with exact answers. Changes are in points, paired by question, with 95 % intervals."
     )
     table = markdown_table(("", "base model", f"round {facts.round}", "change"), rows)
-    kinds = markdown_table(("kind of question, greedy", "base model", f"round {facts.round}", "change"), [
-        (family(one.family), share(one.before), share(one.after), change(one.change, (one.low, one.high)))
+    kinds = markdown_table(("kind of question, greedy", "n", "base model", f"round {facts.round}", "change"), [
+        (family(one.family), str(one.n), share(one.before), share(one.after), change(one.change, (one.low, one.high)))
         for one in family_changes(facts.run.path, facts.round)
     ])  # fmt: skip
     return f"{where}\n\n{table}\n\n{kinds}"
@@ -144,10 +144,13 @@ def _row(
 def known_failures(facts: ModelFacts, view: Mapping[str, Any]) -> list[str]:
     """What did not get better, what the labels were worth, and what was not measured."""
     run, delta = facts.run, view["delta"]
+    decisions = view["rounds"][-1].get("decisions") if run.plays else None
+    voted: Mapping[str, Any] = (decisions or {}).get("change") or {}
     found = []
-    for name, value, bounds in MEASURES:
-        if delta[bounds][0] <= 0:
-            found.append(f"Not shown to be better: answers, {name} ({change(delta[value], delta[bounds])} points).")
+    for what, moved in (("spy found", voted), ("answers", delta)):
+        for name, value, bounds in MEASURES:
+            if bounds in moved and moved[bounds][0] <= 0:
+                found.append(f"Not shown to be better: {what}, {name} ({change(moved[value], moved[bounds])} points).")
     unmoved = [f"{code(one.family.replace('_', ' '))} {change(one.change, (one.low, one.high))}"
                for one in family_changes(run.path, facts.round) if one.low <= 0]  # fmt: skip
     if unmoved:
