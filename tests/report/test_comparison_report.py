@@ -13,6 +13,7 @@ from test_report_page import Elements
 
 from made_comparisons import made_comparison
 from selfsight.report import render_comparison, with_verdict
+from selfsight.report.comparison import p_is, probability
 from selfsight.report.comparison_page import write_comparison
 
 BETTER = [("wrong", "right")] * 4 + [("right", "right")] * 5 + [("right", "wrong")]
@@ -61,6 +62,10 @@ def test_an_interval_that_a_handful_of_questions_decides_is_called_into_doubt() 
     assert "B is better" in said
     assert "But only 5 questions decide, and McNemar's exact test finds p = 0.062: ask more." in said
     assert "But only" not in sentences(BETTER)
+
+
+def test_a_p_value_too_small_to_print_is_a_bound() -> None:
+    assert (p_is(1.0), p_is(0.0312), p_is(1e-7), probability(1e-7)) == ("p = 1", "p = 0.031", "p < 0.0001", "< 0.0001")
 
 
 def test_families_that_got_worse_are_named_under_a_better_whole() -> None:

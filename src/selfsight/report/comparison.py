@@ -49,8 +49,7 @@ def render_comparison(result: Comparison, stream: TextIO) -> None:
         out.print(Text(plain_text(f"{letter} is {side['given']} ({side['name']}): {how}")), soft_wrap=True)
     out.print(_measures(result))
     out.print(_outcomes(result))
-    p = result["mcnemar"]["p"]
-    out.print(Text(f"McNemar's exact test on wins and losses: p = {probability(p)}\n"))
+    out.print(Text(f"McNemar's exact test on wins and losses: {p_is(result['mcnemar']['p'])}\n"))
     out.print(_families(result))
     for line in _regressions(result):
         out.print(Text(line), soft_wrap=True)
@@ -59,7 +58,13 @@ def render_comparison(result: Comparison, stream: TextIO) -> None:
 
 def probability(p: float) -> str:
     """A p-value with two figures, as no more than its size matters."""
-    return "1" if p == 1 else f"{p:.2g}" if p >= 1e-4 else "below 0.0001"
+    return "1" if p == 1 else f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
+def p_is(p: float) -> str:
+    """The same in a sentence: p = 0.031, p < 0.0001."""
+    shown = probability(p)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def _claim(result: Comparison, status: str) -> str:
@@ -88,7 +93,7 @@ def _cautions(result: Comparison, status: str) -> Iterator[str]:
     p = result["mcnemar"]["p"]
     if status != "unclear" and p >= _CHANCE:
         decided = result["wins"]["all"] + result["losses"]["all"]
-        yield f"But only {decided} questions decide, and McNemar's exact test finds p = {probability(p)}: ask more."
+        yield f"But only {decided} questions decide, and McNemar's exact test finds {p_is(p)}: ask more."
     families = result["families"]
     for word, side in (("Worse", -1), ("Better", 1)):
         if (status == "worse") == (side < 0) and status != "unclear":

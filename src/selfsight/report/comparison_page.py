@@ -16,7 +16,7 @@ from rich.text import Text
 
 from selfsight.images import ImageRef
 from selfsight.report.arithmetic import answer_text
-from selfsight.report.comparison import MEASURES, probability
+from selfsight.report.comparison import MEASURES, p_is, probability
 from selfsight.report.figures import change, console, share, with_interval
 from selfsight.report.gallery import PIECE, Album, Names, shortened
 from selfsight.report.page import Block, harmless_json, picture_blocks, render
@@ -112,7 +112,7 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
         "wins": result["wins"],
         "losses": result["losses"],
         "ties": result["ties"],
-        "p": probability(result["mcnemar"]["p"]),
+        "mcnemar": p_is(result["mcnemar"]["p"]),
         "parts": [
             [name, change(result["parts"][name]["difference"], result["parts"][name]["ci95"])]
             for name in ("answers", "form")

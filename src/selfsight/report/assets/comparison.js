@@ -70,7 +70,7 @@ function outcomeBar(found) {
       element("figure", { class: "chart" }, element("figcaption", {}, element("strong", {}, "What the difference is made of"),
         element("span", { class: "about" }, "In points of greedy accuracy; the two add up to it.")),
       table(["", `B ${MINUS} A`], [["both could be read: the answers", answers], ["one could not be read: the form", form]]),
-      element("p", { class: "quiet" }, `McNemar's exact test: ${wins.all} wins, ${losses.all} losses, p = ${found.p}.`)),
+      element("p", { class: "quiet" }, `McNemar's exact test: ${wins.all} wins, ${losses.all} losses, ${found.mcnemar}.`)),
       element("figure", { class: "chart" }, element("figcaption", {}, element("strong", {}, "What became of A's answers"),
         element("span", { class: "about" }, "A line for what A gave, a column for what B gave.")),
       table(["A, then B", "right", "wrong", "unreadable"],
