@@ -25,8 +25,9 @@ from collect import FinishedRun, advantage, pooled_change, read_run
 from machine import describe_machine
 from run_set import VISION_ZERO, PlannedRun, carry_out, environment, last_line, refused, table_parser
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.games import read_decisions
+from selfsight.evaluate.games import balanced, read_decisions
 from selfsight.evaluate.statistics import wilson_interval
+from selfsight.methods.vision_zero.rules import game_settings
 from selfsight.run.atomic import pretty_json, read_json, write_atomic
 from table_text import change_text, gap_text, markdown, percent
 
@@ -56,7 +57,7 @@ def meet(run: PlannedRun, games: int, threads: int) -> dict[str, Any]:
         config = run.config()
         own = config.vision_zero
         rules = {
-            "games": games, "images": config.images, "spy-view": own.spy_view, "players": own.players,
+            "games": balanced(games, game_settings(config)), "images": config.images, "spy-view": own.spy_view, "players": own.players,
             "clue-rounds": own.clue_rounds, "voter": own.voter, "seed": run.seed, "out": out,
         }  # fmt: skip
         model = run.folder / "rounds" / str(own.iterations // own.eval_steps) / "model"
@@ -170,7 +171,12 @@ def _share(rate: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = table_parser(__doc__, VISION_ZERO, tuple(VISION_ZERO), recipe="vision-zero-starter")
-    parser.add_argument("--games", type=int, default=100, help="games of an arena in each direction")
+    parser.add_argument(
+        "--games",
+        type=int,
+        default=100,
+        help="games of an arena in each direction, rounded up to a multiple of the players",
+    )
     options = parser.parse_intermixed_args(arguments)
     try:
         runs = carry_out(options, VISION_ZERO)

@@ -52,7 +52,8 @@ ALARM_RULES = ("rules", "suggestions", "questions", "steps", "rounds", "ending")
 VISPLAY_RULES = ("gates", "records", "rewards")
 LIGHT_FILES = (
     "cli", "cli_results", "cli_shared", "config", "doctor", "errors", "methods.vision_zero",
-    "methods.vision_zero.rules", "trackers", "trackers.beside", "trackers.figures", "trackers.known", "trackers.protocol", "trackers.reading",
+    "methods.vision_zero.rules",
+    "trackers", "trackers.beside", "trackers.figures", "trackers.known", "trackers.protocol", "trackers.reading",
     "trackers.sender",
     *(f"methods.alarms.{name}" for name in ALARM_RULES),
     *(f"methods.vision_zero.{name}" for name in VISION_ZERO_RULES),
