@@ -57,8 +57,8 @@ def meet(run: PlannedRun, games: int, threads: int) -> dict[str, Any]:
         config = run.config()
         own = config.vision_zero
         rules = {
-            "games": balanced(games, game_settings(config)), "images": config.images, "spy-view": own.spy_view, "players": own.players,
-            "clue-rounds": own.clue_rounds, "voter": own.voter, "seed": run.seed, "out": out,
+            "games": balanced(games, game_settings(config)), "images": config.images, "spy-view": own.spy_view,
+            "players": own.players, "clue-rounds": own.clue_rounds, "voter": own.voter, "seed": run.seed, "out": out,
         }  # fmt: skip
         model = run.folder / "rounds" / str(own.iterations // own.eval_steps) / "model"
         options = [word for name, value in rules.items() for word in (f"--{name}", str(value))]
