@@ -113,8 +113,8 @@ CASES: dict[str, list[tuple[Reading, Reading]]] = {
         (of_steps("policy_kl", "reasoner", steps(kl_anchor=0.4)), of_steps("policy_kl", "reasoner", steps())),
     ],
     "policy_entropy": [
-        (of_steps("policy_entropy", "reasoner", steps(entropy=0.1)), of_steps("policy_entropy", "reasoner", steps())),
-        (of_steps("policy_entropy", "player (decision stage)", steps(make=game_line, entropy=0.1)),
+        (of_steps("policy_entropy", "reasoner", steps(entropy=0.05)), of_steps("policy_entropy", "reasoner", steps())),
+        (of_steps("policy_entropy", "player (decision stage)", steps(make=game_line, entropy=0.05)),
          of_steps("policy_entropy", "player (decision stage)", steps(make=game_line))),
     ],
     "format_failures": [

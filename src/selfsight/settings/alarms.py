@@ -39,7 +39,7 @@ class AlarmSettings(Settings):
         default=0.6, description="largest share of questions answered alike without the image (needs the gate `blind`)"
     )
     zero_variance: Fraction | None = Field(
-        default=0.7, description="largest share of groups whose samples are all paid the same, at the end of a phase"
+        default=0.85, description="largest share of groups whose samples are all paid the same, at the end of a phase"
     )
     policy_kl: Amount | None = Field(
         default=0.3,
@@ -47,7 +47,7 @@ class AlarmSettings(Settings):
         "end of a phase",
     )
     policy_entropy: Fraction | None = Field(
-        default=0.25, description="smallest entropy of a role at the end of a phase, as a share of its first steps'"
+        default=0.1, description="smallest entropy of a role at the end of a phase, as a share of its first steps'"
     )
     format_failures: Fraction | None = Field(
         default=0.1, description="largest share of questions, answers, clues or votes that cannot be read"
