@@ -19,6 +19,7 @@ BUDGET = (
     "optim.learning_rate=1e-3",
     "vision_zero.players=3",
     "vision_zero.clue_rounds=2",
+    "vision_zero.rewards.abstained=-0.5",
     "vision_zero.votes=4",
     "vision_zero.games_per_step=3",
     "vision_zero.iterations=6",
