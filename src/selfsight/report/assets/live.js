@@ -9,7 +9,7 @@ const SAID = {
 };
 // Blocks that are always here. Details come when they are shown, and are then kept up to date.
 const ALWAYS = ["overview", "questions", "games", "album"];
-const live = { tag: "", status: "", written: 0, ahead: 0, names: {}, have: {}, waiting: new Set(), timer: 0, busy: false };
+const live = { tag: "", status: "", reached: "", written: 0, ahead: 0, names: {}, have: {}, waiting: new Set(), timer: 0, busy: false };
 
 // A piece that cannot be had now, since the run has moved on, is among those that the next look fetches.
 whenAbsent = async (name) => {
@@ -54,7 +54,7 @@ async function look() {
     live.status = live.reached;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    live.status = live.tag ? "away" : "";
+    live.status = live.reached ? "away" : "";
     live.tag = "";
   } finally {
     live.busy = false;
@@ -166,8 +166,11 @@ function tell() {
   const ago = Math.max(0, (Date.now() + live.ahead) / 1000 - live.written);
   const when = live.written && live.status && live.status !== "finished" ? `last step ${duration(ago)} ago` : "";
   const line = document.getElementById("live");
-  line.className = `live is-${live.status || "unknown"}`;
-  line.replaceChildren(...(live.status ? [element("strong", {}, SAID[live.status]), when ? ` \u00b7 ${when}` : ""] : []));
+  const said = live.status ? [SAID[live.status], when ? ` \u00b7 ${when}` : ""] : ["", ""];
+  if (line.textContent !== said.join("")) {
+    line.className = `live is-${live.status || "unknown"}`;
+    line.replaceChildren(element("strong", {}, said[0]), said[1]);
+  }
   const aloud = document.getElementById("live-change");
   if (aloud.textContent !== SAID[live.status]) aloud.textContent = SAID[live.status];
 }
