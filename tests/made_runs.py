@@ -165,7 +165,8 @@ def _questions(folder: Path, round: int, refs: list[ImageRef], say: Say) -> dict
 def _metrics(round: int, phase: str, step: int) -> dict[str, object]:
     return {
         "stage": f"round-{round}/{phase}", "step": step, "reward": 0.1 * step, "confidence": 0.5, "kl_anchor": 0.01,
-        "entropy": 0.6 - 0.05 * step, "zero_variance_groups": 2, "groups": 8, "tokens_per_second": 2000.0, "valid": 0.9,
+        "entropy": 0.6 - 0.05 * step, "zero_variance_groups": 2, "groups": 8, "tokens_per_second": 2000.0,
+        "peak_memory_gib": 1.5, "valid": 0.9,
         "refused": 0.1, "length": 12.0, "format_failures": 0.05,
     }  # fmt: skip
 
@@ -255,4 +256,5 @@ def _game_metrics(round: int, step: int) -> dict[str, object]:
         "invalid_clues": 0.1, "invalid_votes": 0.1, "clue_words": 9.0, "clue_wordings": 0.8, "kl_anchor": 0.01,
         "entropy": 1.0,
         "zero_variance_groups": 1, "groups": 4, "tokens_per_second": 500.0,
+        "peak_memory_gib": 1.5,
     }  # fmt: skip

@@ -45,7 +45,7 @@ def results(run: Path) -> dict[str, object]:
         for path in (run / "rounds").rglob(pattern)
     }
     found["metrics"] = [
-        {key: value for key, value in line.items() if key != "tokens_per_second"}
+        {key: value for key, value in line.items() if key not in ("tokens_per_second", "peak_memory_gib")}
         for line in lines(run / "metrics.jsonl")
     ]
     found["alarms"] = (run / "alarms.jsonl").read_bytes()

@@ -22,6 +22,7 @@ from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
 from selfsight.methods.measuring import Answerer, HeldOut
+from selfsight.methods.memory import peak_memory_gib
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
 from selfsight.methods.stages import EVALUATION, Stage
@@ -379,4 +380,5 @@ def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict
         "learning_rate": stepped.learning_rate,
         "skipped": stepped.skipped,
         "tokens_per_second": learned.tokens_per_second,
+        "peak_memory_gib": peak_memory_gib(),
     }

@@ -4,8 +4,6 @@ A step is a line of a stage that learns; they are numbered through the whole run
 quantities under one name (a questioner's reward is not a reasoner's), so every role has a series of its own, and its
 line breaks where the other one learns. A run longer than `MOST_POINTS` steps is drawn as means of neighbouring steps of
 a stage, and says so.
-
-Left out: memory, which runs do not record.
 """
 
 import math
@@ -105,6 +103,8 @@ _LEARNING: Final[tuple[tuple[str, str, Form, Read], ...]] = (
     ("Groups without signal", "Share of groups whose samples were all paid the same: nothing to learn from.", "share",
      _zero_variance),
     ("Tokens per second", "Sampled, over the whole step.", "count", _key("tokens_per_second")),
+    ("Memory", "GiB: the most that was held at once so far, by the GPU or, without one, by the process.", "number",
+     _key("peak_memory_gib")),
 )  # fmt: skip
 
 _VISPLAY: Final = (
