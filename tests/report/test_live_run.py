@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from selfsight.errors import SelfsightError
 from selfsight.report import live
 from selfsight.report.live import LiveRun, look, newest_run
 from selfsight.report.page import write_report
+from selfsight.report.reading import read_run
 from selfsight.run import RunDirectory
 
 
@@ -31,6 +33,10 @@ class Day:
 
     def cost(self) -> float:
         self.spent += self.work
+        return self.spent
+
+    def spend(self, seconds: float) -> float:
+        self.spent += seconds
         return self.spent
 
 
@@ -147,20 +153,36 @@ def test_a_trouble_in_a_table_stands_on_the_first_page_and_goes_when_it_is_mende
     assert data(run, "overview")["troubles"] == []
 
 
-def test_a_reading_rests_250_times_as_long_as_it_took(tmp_path: Path) -> None:
+def test_what_took_long_is_done_again_only_after_a_long_rest(tmp_path: Path) -> None:
     path = visplay_run(tmp_path, images=1)
     day = Day()
-    day.work = 0.1
     run = opened(path, day)
     append(path / "metrics.jsonl", LINE + "\n")
-    for now, steps in ((5, 16), (24, 16), (25.5, 17)):
+    day.now, day.work = 10, 0.3  # looking at the files now takes 0.3 seconds, and rests 1,000 times as long
+    assert data(run, "overview")["curves"]["steps"] == 17
+    append(path / "metrics.jsonl", LINE + "\n")
+    for now, steps in ((11.5, 17), (309, 17), (311, 18)):
         day.now = now
         assert data(run, "overview")["curves"]["steps"] == steps
-    append(path / "metrics.jsonl", LINE + "\n")
-    day.now = 49
-    assert data(run, "overview")["curves"]["steps"] == 17
-    day.now = 51
-    assert data(run, "overview")["curves"]["steps"] == 18
+
+
+def test_following_a_run_takes_at_most_a_hundredth_of_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = visplay_run(tmp_path, images=1, rounds=1)
+    day = Day()
+    run = opened(path, day)
+    made, make = [], live.table_blocks
+    monkeypatch.setattr(live, "look", lambda path: replace(look(path), written=day.spend(0.002)))
+    monkeypatch.setattr(live, "read_run", lambda path: (day.spend(0.03), read_run(path))[1])
+    monkeypatch.setattr(live, "table_blocks", lambda *given: (made.append(day.spend(0.1)), make(*given))[1])
+    for second in range(1, 601):  # everything changes every second, and a page asks as often
+        day.now = float(second)
+        for file in ("metrics.jsonl", "rounds/1/asked.parquet"):
+            os.utime(path / file, (second, second))
+        run.state()
+    assert 0.008 < day.spent / 600 <= 0.01
+    assert len(made) > 30
 
 
 def test_while_one_page_has_the_run_read_the_others_get_what_was_there(

@@ -20,6 +20,7 @@ _MINUS = "\N{MINUS SIGN}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _LAMBDA = "\N{GREEK SMALL LETTER LAMDA}"
 _TOLERANCE = 1e-6
+_NO_MEMORY = NoveltyMemory()  # of a chain that is only asked for its gates' names; to make one takes long
 
 Outcome = Literal["passed", "rejected", "not reached"]
 
@@ -64,7 +65,7 @@ def gate_steps(question: QuestionRecord, settings: VisplaySettings) -> list[Gate
     """The chain of gates in its order, for a candidate that curation has decided on."""
     if question.kept is None:
         return []
-    names = [gate.name for gate in chain(settings.gates, NoveltyMemory(), 0)]
+    names = [gate.name for gate in chain(settings.gates, _NO_MEMORY, 0)]
     if settings.controls.labels == "truth":
         names.append("truth")
     steps: list[GateStep] = []

@@ -1,16 +1,15 @@
 """A run as data of a page that follows it: read when somebody asks, if files have changed, and seldom enough.
 
 A run pays nothing for being looked at: no lock is taken, nothing is written, and what a run writes is appended or put
-in place whole, so it can be read at any moment. What following it costs is bounded by construction: what took t seconds
-of a processor is done again 250 t later at the earliest, that is 0.4 % of one processor for each of three things:
-asking the files for their times and sizes, reading the first page, which is small, and reading the tables of questions
-and games, which grow. Nobody looking, nothing is read.
+in place whole, so it can be read at any moment. What following it costs is bounded by construction: whatever took some
+time of a processor is done again only after a multiple of that time, so that all of it together takes at most 1 % of
+one processor: a tenth of that for asking the files for their times and sizes, three tenths for the first page, six for
+the tables of questions and games, which grow. Nobody looking, nothing is read.
 
 Pictures are drawn one at a time when a page shows them, and the last ones are kept.
 
-Left out: reading only what was appended to a file. The tables are made anew with each part, and of the rest most time
-goes into what is computed, not into reading; the pace bounds all of it. A reader of a very large run sees its questions
-some minutes late instead.
+Left out: reading only what was appended to a file. Most time goes into what is made of the lines and tables, not into
+reading them, and the pace bounds all of it. A reader of a very large run sees its questions some minutes late instead.
 """
 
 import hashlib
@@ -46,8 +45,9 @@ from selfsight.run import RunDirectory, being_written
 Status = Literal["running", "elsewhere", "finished", "stopped", "unreadable"]
 
 _LOOK_SECONDS: Final = 1.0
-_REST: Final = 250.0  # times what a reading took
 _SHORTEST_REST: Final = 2.0
+# Times what it took: the inverse of the share of one processor.
+_LOOK_REST, _FIRST_REST, _TABLES_REST = 1 / 0.001, 1 / 0.003, 1 / 0.006
 _TRIES: Final = 3
 _PICTURES: Final = 512
 _OWN: Final = "report.html"  # which says nothing about a run that its other files do not
@@ -74,8 +74,12 @@ class Look:
 
 @dataclass
 class _Reading:
-    """A part of the data: the files that it was made of, and when it may be made again."""
+    """A part of the data: the files that it was made of, and when it may be made again.
 
+    `rest` is how long, in times of what making it took.
+    """
+
+    rest: float
     files: Files | None = None
     rests_until: float = float("-inf")
 
@@ -105,7 +109,7 @@ class LiveRun:
         self._truth, self._most = truth, (most_questions, most_games)
         self._clock, self._cost = clock, cost
         self._reading, self._drawing = threading.Lock(), threading.Lock()
-        self._first, self._tables = _Reading(), _Reading()
+        self._first, self._tables = _Reading(_FIRST_REST), _Reading(_TABLES_REST)
         self._table_pieces: dict[str, Piece] = {}
         self._table_troubles: list[Trouble] = []
         self._names: dict[str, str] = {}  # of the blocks' contents, by the blocks' names
@@ -152,7 +156,7 @@ class LiveRun:
     def _look(self) -> None:
         began = self._cost()
         found, held = look(self.path), being_written(self._lock_path)
-        self._looks_again = self._clock() + max(_LOOK_SECONDS, _REST * (self._cost() - began))
+        self._looks_again = self._clock() + max(_LOOK_SECONDS, _LOOK_REST * (self._cost() - began))
         self._state = self._stated(found, held, read=self._catch_up(found))
 
     def _catch_up(self, found: Look) -> bool:
@@ -168,7 +172,8 @@ class LiveRun:
                     try:
                         read()
                     finally:  # what failed has cost something, too
-                        reading.rests_until = self._clock() + max(_SHORTEST_REST, _REST * (self._cost() - began))
+                        rest = max(_SHORTEST_REST, reading.rest * (self._cost() - began))
+                        reading.rests_until = self._clock() + rest
                     reading.files = files
                     changed = True
         except (SelfsightError, OSError):
