@@ -134,3 +134,51 @@ def test_a_link_in_a_model_folder_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(SelfsightError, match=r"extra\.json: is a link"):
         export_run(run, tmp_path / "out", what="model")
     assert not (tmp_path / "out" / "model").exists()
+
+
+# ---- alarms ------------------------------------------------------------------------------------------------
+
+
+def test_alarms_that_went_off_stand_among_the_failures_of_both_cards(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path)
+    for card in ("model", "questions"):
+        text = front_matter_and_text(tmp_path / card / "README.md")[1].partition("## Known failures")[2]
+        assert "Alarm ` question_cluster ` went off 2 times, the latest in ` round 2, curation `" in text
+        assert "novelty" not in text.partition("##")[0]
+
+
+def test_silence_and_a_run_that_nobody_watched_are_told_apart(tmp_path: Path) -> None:
+    folder = exportable(tmp_path)
+    lines = (folder / "alarms.jsonl").read_text().splitlines(keepends=True)
+    (folder / "alarms.jsonl").write_text("".join(line for line in lines if '"fired"' not in line))
+    assert "None of the 1 alarms for collapse that could be measured went off." in card_of(folder, tmp_path / "quiet")
+    (folder / "alarms.jsonl").unlink()
+    assert "The run was not watched for collapse." in card_of(folder, tmp_path / "unwatched")
+
+
+def test_damaged_alarms_are_counted(tmp_path: Path) -> None:
+    folder = exportable(tmp_path)
+    with (folder / "alarms.jsonl").open("a") as file:
+        file.write("no json\n")
+    assert "1 lines of the run's alarms could not be read." in card_of(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("to", [0, 1])
+def test_the_final_model_of_a_run_that_was_rolled_back_is_its_result(tmp_path: Path, to: int) -> None:
+    folder = exportable(tmp_path)
+    summary = json.loads((folder / "summary.json").read_bytes())
+    back = {"stage": "round-2/curation", "alarms": ["novelty"], "to": to, "measured": 2, "by": "held-out accuracy"}
+    (folder / "summary.json").write_bytes(pretty_json(summary | {"final_round": to, "rollback": back}))
+    if to == 0:
+        with pytest.raises(SelfsightError, match="rolled it back to the base model") as refused:
+            export_run(folder, tmp_path / "out")
+        assert "--round N" in (refused.value.hint or "") and not (tmp_path / "out").exists()
+        export_run(folder, tmp_path / "out", what="questions")
+        card = tmp_path / "out" / "questions" / "README.md"
+        assert "its result is the base model." in front_matter_and_text(card)[1]
+    else:
+        text = card_of(folder, tmp_path / "out")
+        said = "Alarms for collapse ended the run and rolled it back: its result is round 1."
+        assert f"This is round 1 of 2. {said}" in text
+            "This is round 1 of 2. Alarms for collapse ended the run and rolled it back: its result is round 1." in text
+        )

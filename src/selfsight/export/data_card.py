@@ -21,6 +21,7 @@ from selfsight.export.figures import (
 )
 from selfsight.export.inert import block, code
 from selfsight.export.rows import Row
+from selfsight.export.watched import of_alarms, of_rollback
 from selfsight.report.figures import DASH, share
 from selfsight.report.reading import Entry, RunReading, Trouble, number
 
@@ -97,7 +98,7 @@ def _title(facts: CardFacts) -> str:
         f"# Questions that a model asked itself\n\n{len(facts.kept)} questions about {about} images. One "
         "vision-language model asked them, a copy of it answered each of them several times, and the answer that most "
         "of its samples agreed on is the label. **No person and no other model has checked a question or an answer.** "
-        f"{known}"
+        f"{known}{of_rollback(facts.run)}"
     )
 
 
@@ -192,7 +193,7 @@ def known_failures(facts: CardFacts) -> list[str]:
         found += _weak_kinds(facts.run.rounds)
     else:
         found.append("How many labels are wrong is not known.")
-    found += limits_of_images(facts.run)
+    found += [*of_alarms(facts.run), *limits_of_images(facts.run)]
     found += [f"Left out of this export: {code(f'{one.where}: {one.what}' if one.where else one.what)}"
               for one in facts.left_out]  # fmt: skip
     return found

@@ -2,8 +2,9 @@
 
 The folder is the one that the run has saved (`save_pretrained`: transformers and vLLM load it), and it must still be
 what the run's journal says it was. Adapters of a LoRA run lie merged in it; a folder that holds adapter files keeps
-them. Default is the last round, which the run's own comparison is about; `best` is the round with the highest held-out
-accuracy, chosen by the very questions that the card then reports, and the card says so.
+them. Default is the run's result, which its own comparison is about: the last round, or the one that alarms rolled it
+back to. `best` is the round with the highest held-out accuracy, chosen by the very questions that the card then
+reports, and the card says so.
 """
 
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from selfsight.errors import SelfsightError
 from selfsight.export.folder import new_folder
 from selfsight.export.model_card import ModelFacts, model_card
+from selfsight.export.watched import rolled_back_to
 from selfsight.report.reading import RunReading, Trouble
 from selfsight.run import hash_path, read_journal
 
@@ -53,7 +55,13 @@ def choose_round(run: RunReading, which: str) -> int:
     if not measured:
         raise SelfsightError(f"{run.path}: no round of it is finished", hint="`selfsight resume` goes on with it")
     if which == "final":
-        return measured[-1]
+        back = rolled_back_to(run)
+        if back == 0:
+            raise SelfsightError(
+                f"{run.path}: alarms rolled it back to the base model, so it has no model of its own to export",
+                hint="`--round N` exports the model of a round all the same, `--what questions` its questions alone",
+            )
+        return back if back in measured else measured[-1]
     if which == "best":
         return max(measured, key=lambda number: (_accuracy(run, number), -number))
     if which.isdecimal() and int(which) in measured:

@@ -22,6 +22,7 @@ from selfsight.export.figures import (
     settings_block,
 )
 from selfsight.export.inert import code
+from selfsight.export.watched import of_alarms, of_rollback
 from selfsight.language.prompts import taught_pack
 from selfsight.report.figures import DASH, change, share, with_interval
 from selfsight.report.games import about_games, skill
@@ -94,7 +95,7 @@ def _opening(facts: ModelFacts) -> str:
         )
     elif facts.round == last:
         chosen += ", the last one"
-    return f"{taught} {chosen}."
+    return f"{taught} {chosen}.{of_rollback(facts.run)}"
 
 
 def _verdict(run: RunReading, view: Mapping[str, Any]) -> str:
@@ -164,7 +165,7 @@ def known_failures(facts: ModelFacts, view: Mapping[str, Any]) -> list[str]:
         found.append("How many of the labels that it learned from were wrong is not known.")
     if run.plays and view["chance"] is not None and any("games" in entry for entry in view["rounds"]):
         found.append(about_games(view))
-    found += limits_of_images(run)
+    found += [*of_alarms(run), *limits_of_images(run)]
     found.append("Nothing but drawn pictures was measured: no photograph, and no public benchmark.")
     found.append("One run with one seed: another seed would have given another figure.")
     found += [f"Could not be read of the run: {code(f'{trouble.where}: {trouble.what}')}" for trouble in run.troubles]
