@@ -180,5 +180,3 @@ def test_the_final_model_of_a_run_that_was_rolled_back_is_its_result(tmp_path: P
         text = card_of(folder, tmp_path / "out")
         said = "Alarms for collapse ended the run and rolled it back: its result is round 1."
         assert f"This is round 1 of 2. {said}" in text
-            "This is round 1 of 2. Alarms for collapse ended the run and rolled it back: its result is round 1." in text
-        )
