@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -137,9 +137,11 @@ def plan(
 
 
 def table_parser(
-    about: str | None, known: Mapping[str, tuple[str, ...]], default: Sequence[str], *, recipe: str
+    about: str | None, known: Iterable[str], default: Sequence[str], *, recipe: str | None
 ) -> argparse.ArgumentParser:
-    """The options that every table has: which runs there are, and how they are worked through."""
+    """The options that every table has: which runs there are, and how they are worked through. Without a `recipe`, each
+    variant has its own and none is asked for.
+    """
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -151,7 +153,8 @@ def table_parser(
     parser.add_argument(
         "--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2], help="such as 0,1,2"
     )
-    parser.add_argument("--recipe", default=recipe, help="what the variants are variants of")
+    if recipe is not None:
+        parser.add_argument("--recipe", default=recipe, help="what the variants are variants of")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run; a part of the result")
     parser.add_argument("--collect-only", action="store_true", help="train nothing, only make the table")
