@@ -12,25 +12,17 @@ Backward, the softmax weights of a block are exp(score - lse) with the *joined* 
 flash attention (arXiv 2205.14135, eq. 4 of its appendix) adds up over the blocks when it is given the joined
 output and lse. So no mask, no repeated key and nothing of size S x S exists; cost is linear in completions.
 
-Kernels of a block:
-  Fused    PyTorch's flash attention for CPUs, in the form that hands out the lse. That form is an operator
-           below the public function; `kernel_for` compares it with `Products` before it is used.
-  Products matrix products in slices of queries; any device.
+What computes a block is one of `kernels`. `DenseMask` computes the same from an S x S mask, for reading and for tests.
 
-`DenseMask` computes the same from an S x S mask, for reading and for tests.
-
-Left out: a CUDA kernel. FlexAttention takes the rule of `trie` as it is (`k <= q < reach[k]`), but has no
-backward pass on CPUs, where it could not be tested; a kernel with (out, lse) forward and backward is all that
-is needed here.
+Left out: FlexAttention, which takes the rule of `trie` as it is (`k <= q < reach[k]`). It has no backward pass on CPUs,
+and needs a mask of blocks for each row; flash attention block by block needs neither.
 
 Shapes: H query heads = K key heads x `rep`, S tokens of the row, D head size; q (1, H, S, D), k, v (1, K, S, D); n
 spans of one block.
 """
 
-import logging
 from collections import defaultdict
-from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,11 +30,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
+from selfsight.policy.kernels import Kernel, kernel_for
 from selfsight.policy.trie import Row
-
-logger = logging.getLogger(__name__)
-
-_SCORES = 1 << 24  # attention scores held at once by `Products`
 
 
 class Block(NamedTuple):
@@ -57,133 +46,6 @@ class Block(NamedTuple):
     keys: Tensor
     causal: bool
     real: Tensor | None
-
-
-class Kernel(Protocol):
-    """Blocks of one shape; q (n, H, Q, D), k and v (n, K, M, D), out like q, lse (n, H, Q) float32.
-
-    `bias` (n, 1, 1, M) is added to the scores forward: -inf on keys that are padding.
-    """
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def backward(
-        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
-
-
-class Fused:
-    """Flash attention for CPUs."""
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, k, v, 0.0, causal, attn_mask=bias, scale=scale
-        )
-        return out, lse
-
-    def backward(
-        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        # In float32 whatever the inputs are: its backward in bfloat16 took up to 40 times as long on short spans.
-        found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            *(x.float() for x in (grad, q, k, v, out)), lse, 0.0, causal, scale=scale
-        )
-        return found
-
-
-class Products:
-    """Two matrix products forward, five backward; the query heads of a key head become more queries of it."""
-
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float, bias: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        n, H, _, _ = q.shape
-        outs, lses = [], []
-        for first, last in self._slices(q, k):
-            scores = self._scores(q[:, :, first:last], k, first if causal else None, scale)
-            if bias is not None:
-                scores += bias
-            lse = scores.logsumexp(-1)
-            weights = scores.sub_(lse[..., None]).exp_().to(v.dtype)
-            outs.append(_unfold(weights @ v, H))
-            lses.append(lse.reshape(n, H, -1))
-        return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
-
-    def backward(
-        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        n, K, H = len(q), k.shape[1], q.shape[1]
-        delta = (grad * out).sum(-1, dtype=torch.float32)
-        grad_q = []
-        grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
-        for first, last in self._slices(q, k):
-            scores = self._scores(q[:, :, first:last], k, first if causal else None, scale)
-            weights = scores.sub_(lse[:, :, first:last].reshape(n, K, -1, 1)).exp_()
-            g, folded = _fold(grad[:, :, first:last], K), _fold(q[:, :, first:last], K)
-            grad_v += weights.to(g.dtype).transpose(-1, -2) @ g
-            inner = (g @ v.transpose(-1, -2)).float() - delta[:, :, first:last].reshape(n, K, -1, 1)
-            grad_scores = inner.mul_(weights).mul_(scale).to(q.dtype)
-            grad_q.append(_unfold(grad_scores @ k, H))
-            grad_k += grad_scores.transpose(-1, -2) @ folded
-        return torch.cat(grad_q, dim=2), grad_k, grad_v
-
-    def _slices(self, q: Tensor, k: Tensor) -> list[tuple[int, int]]:
-        at_once = max(1, _SCORES // (len(q) * q.shape[1] * k.shape[2]))
-        return [(first, min(first + at_once, q.shape[2])) for first in range(0, q.shape[2], at_once)]
-
-    def _scores(self, q: Tensor, k: Tensor, first: int | None, scale: float) -> Tensor:
-        """(n, K, rep * Q, M) float32; with `first` causal, that being the place of the first query."""
-        scores = (_fold(q, k.shape[1]) @ k.transpose(-1, -2)).float().mul_(scale)
-        if first is not None:
-            count, keys = q.shape[2], k.shape[2]
-            hidden = torch.ones((count, keys), dtype=torch.bool, device=q.device).triu_(first + 1)
-            scores.view(len(q), k.shape[1], -1, count, keys).masked_fill_(hidden, -torch.inf)
-        return scores
-
-
-def _fold(x: Tensor, K: int) -> Tensor:
-    """(n, H, Q, D) to (n, K, rep * Q, D)."""
-    return x.reshape(len(x), K, -1, x.shape[-1])
-
-
-def _unfold(x: Tensor, H: int) -> Tensor:
-    """(n, K, rep * Q, D) to (n, H, Q, D)."""
-    return x.reshape(len(x), H, -1, x.shape[-1])
-
-
-@cache
-def kernel_for(device_type: str) -> Kernel:
-    """`Fused` on a CPU whose PyTorch has it and agrees with `Products`, backward included; else `Products`."""
-    if device_type != "cpu":
-        return Products()
-    try:
-        with torch.autocast(device_type, enabled=False):  # it would change the numbers of one of the two
-            difference = _difference(Fused(), Products())
-    except (AttributeError, RuntimeError, TypeError) as error:  # another PyTorch: no such operator, or another form
-        logger.warning("attention by plain matrix products: no fused kernel here (%s)", error)
-        return Products()
-    if not difference < 1e-4:
-        logger.warning("attention by plain matrix products: the fused kernel differs by %.1e", difference)
-        return Products()
-    return Fused()
-
-
-def _difference(one: Kernel, other: Kernel) -> float:
-    """Largest difference in outputs and gradients on a small example, with and without a mask."""
-    generator = torch.Generator().manual_seed(0)
-    q, k, v, grad = (torch.randn((3, heads, 5, 32), generator=generator) for heads in (4, 2, 2, 4))
-    worst = 0.0
-    for causal in (True, False):
-        out, lse = other.forward(q, k, v, causal, 0.2)
-        pairs = list(zip(one.forward(q, k, v, causal, 0.2), (out, lse), strict=True))
-        gradients = (kernel.backward(grad, q, k, v, out, lse, causal, 0.2) for kernel in (one, other))
-        pairs.extend(zip(*gradients, strict=True))
-        worst = max(worst, *(float((a - b).abs().max()) for a, b in pairs))
-    return worst
 
 
 class _Blocks(torch.autograd.Function):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from selfsight.policy.blocks import kernel_for
+from selfsight.policy.kernels import kernel_for
 
 ATTENTION_NAME = "selfsight_shared_prefix"
 
