@@ -20,7 +20,8 @@ from tiny_models import build_qwen2_5_vl  # noqa: E402
 TINY = (
     "visplay.rounds=1", "visplay.gates.preset=paper", "visplay.gates.supervisor=null", "visplay.gates.band=[0.0, 1.0]",
     "visplay.gates.agreement_floor=null", "vision_zero.players=3", "vision_zero.clue_rounds=1",
-    "vision_zero.games_per_step=2", "vision_zero.iterations=2", "vision_zero.eval_steps=1", "vision_zero.eval_games=6", "vision_zero.max_clue_length=8",
+    "vision_zero.games_per_step=2", "vision_zero.iterations=2", "vision_zero.eval_steps=1", "vision_zero.eval_games=6",
+    "vision_zero.max_clue_length=8",
     "vision_zero.max_vote_length=6", "evaluation.questions=9", "evaluation.num_samples=2",
 )  # fmt: skip
 

@@ -1,5 +1,5 @@
-"""Kernels of attention blocks: one is used only where it agrees with plain products, and the one for CUDA is handed what
-it expects. Its operators are stood in for here; on a CUDA device the last test runs the real ones.
+"""Kernels of attention blocks: one is used only where it agrees with plain products, and the one for CUDA hands its
+operators what they expect. They are stood in for here; on a CUDA device the last test runs the real ones.
 """
 
 from types import SimpleNamespace
@@ -41,8 +41,8 @@ def operators() -> SimpleNamespace:
 
     def backward(
         grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, logsumexp: Tensor, cum_seq_q: None,
-        cum_seq_k: None, max_q: int, max_k: int, dropout_p: float, is_causal: bool, rng_state: Tensor, unused: Tensor, *,
-        scale: float,
+        cum_seq_k: None, max_q: int, max_k: int, dropout_p: float, is_causal: bool, rng_state: Tensor, unused: Tensor,
+        *, scale: float,
     ) -> list[Tensor]:  # fmt: skip
         assert (cum_seq_q, cum_seq_k, dropout_p) == (None, None, 0.0)
         assert (max_q, max_k) == (query.shape[1], key.shape[1])
