@@ -9,8 +9,9 @@ prompt, its seed and its index, and not on what else is in the batch, its order 
 rounding of matrix products, which can move a token only when its uniform falls within about 1e-6 of a
 boundary).
 
-Left out: refilling slots while a wave runs (waves are large and completions short here; vLLM does it better)
-and top-p or top-k (their log-probs would need correcting in the learner).
+Left out: refilling slots while a wave runs (on the starter it could save a seventh, docs/evidence.md, less the keys of
+older samples that newcomers would carry along; vLLM does it better), and top-p or top-k (their log-probs would need
+correcting in the learner).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +37,9 @@ _COMPACT_BELOW = 0.8  # running rows are copied together once fewer than this sh
 
 @dataclass(frozen=True)
 class LocalSamplerOptions:
-    """`token_budget` bounds prompt tokens plus new tokens held by one wave."""
+    """`token_budget` bounds prompt tokens plus new tokens held by one wave, were every sample of the greatest length."""
 
-    token_budget: int = 32768
+    token_budget: int = 65536
 
 
 @dataclass(frozen=True, eq=False)
