@@ -38,6 +38,7 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from machine import describe_machine
+from selfsight.config import OptimSettings
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
@@ -76,7 +77,9 @@ def open_image(ref: ImageRef) -> Image.Image:
 
 
 def load_policy(folder: Path) -> Policy:
-    learning = LearnerOptions(loss=LossOptions(beta=0.0))
+    # What a run has by default: how much a micro-batch holds decides what the padded batch needs at once.
+    budget = OptimSettings().max_tokens_per_microbatch
+    learning = LearnerOptions(loss=LossOptions(beta=0.0), token_budget=budget)
     policy = Policy.load("bench", folder, open_image=open_image, options=ModelOptions(), learning=learning)
     policy.vlm.banned.fill_(False)
     return policy
