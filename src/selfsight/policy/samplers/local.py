@@ -37,7 +37,7 @@ _COMPACT_BELOW = 0.8  # running rows are copied together once fewer than this sh
 
 @dataclass(frozen=True)
 class LocalSamplerOptions:
-    """`token_budget` bounds prompt tokens plus new tokens held by one wave, were every sample of the greatest length."""
+    """`token_budget` bounds prompt tokens plus new tokens of one wave, were every sample of the greatest length."""
 
     token_budget: int = 65536
 
