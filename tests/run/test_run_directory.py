@@ -137,6 +137,10 @@ def test_who_looks_whether_a_run_is_written_does_not_keep_it_from_starting(tmp_p
         for _ in range(100):
             with RunLock(lock):  # would be refused while somebody else held it
                 assert being_written(lock) is True
+        with RunLock(lock):  # held until who looks has seen it, however seldom a busy machine lets it look
+            deadline = time.monotonic() + 60
+            while True not in found and time.monotonic() < deadline:
+                time.sleep(0.001)
     finally:
         done.set()
         looker.join()
