@@ -58,7 +58,14 @@ class Opened:
 
     def go(self, place: str) -> None:
         self.page.evaluate("place => { location.hash = place; }", place)
-        self.page.wait_for_timeout(30)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the page has drawn what an event or a changed address has called for, on a busy machine too."""
+        self.page.evaluate(
+            "async () => { for (let frame = 0; frame < 3; frame += 1) {"
+            " await new Promise(done => requestAnimationFrame(() => setTimeout(done, 10))); } }"
+        )
 
     def close(self) -> None:
         self.context.close()

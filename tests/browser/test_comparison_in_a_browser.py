@@ -30,7 +30,7 @@ def test_the_verdict_is_the_first_thing_in_the_page(opened: Opened) -> None:
 
 def test_a_part_of_the_bar_leads_to_its_questions(opened: Opened) -> None:
     opened.page.get_by_label("A alone right, B unreadable: 6 questions").click()
-    opened.page.wait_for_timeout(50)
+    opened.settle()
     assert status(opened) == "6 questions of 60"
     assert opened.page.evaluate("location.hash") == "#questions?result=loss-form"
     cards = opened.page.locator(".pair-card")
@@ -61,7 +61,7 @@ def test_search_and_family_narrow_the_list_and_the_field_keeps_the_focus(opened:
     opened.page.get_by_label("Family").select_option("counting")
     assert 0 < int(status(opened).split()[0]) <= found
     opened.page.get_by_text("Clear all").click()
-    opened.page.wait_for_timeout(50)
+    opened.settle()
     assert status(opened) == "60 questions of 60"
 
 

@@ -45,6 +45,7 @@ def test_filters_narrow_the_gallery_and_stand_in_the_address(questions: Opened) 
     assert questions.page.evaluate("location.hash") == "#questions?round=2&fate=gate%3Aagreement"
     assert questions.page.locator(".card").count() == 4
     questions.page.get_by_text("Clear all").click()
+    questions.settle()
     assert status(questions) == "128 questions of 128"
 
 
@@ -70,6 +71,7 @@ def test_questions_can_be_sorted(questions: Opened) -> None:
 def test_pages_are_links(questions: Opened) -> None:
     questions.go("#questions")
     questions.page.get_by_text("Next →").click()
+    questions.settle()
     assert "page 2 of 6" in questions.page.locator(".pager").inner_text()
     assert questions.page.locator(".card").count() == 24
 
@@ -86,6 +88,7 @@ def test_a_link_to_a_question_opens_it_with_everything(chromium: Any, questions_
     sheet.locator("summary").first.click()
     assert sheet.locator("details[open] li").count() == 6
     opened.page.keyboard.press("Escape")
+    opened.settle()
     assert not sheet.is_visible()
     assert opened.page.evaluate("location.hash") == "#questions"
     assert opened.page.locator(".card").count() == 24
@@ -96,12 +99,13 @@ def test_a_link_to_a_question_opens_it_with_everything(chromium: Any, questions_
 def test_arrow_keys_go_through_the_selection(questions: Opened) -> None:
     questions.go("#questions?phase=curation&round=1")
     questions.page.locator(".card a").nth(2).click()
+    questions.settle()
     assert "3 of 32" in questions.page.locator(".sheet-top").inner_text()
     questions.page.keyboard.press("ArrowRight")
-    questions.page.wait_for_timeout(50)
+    questions.settle()
     assert "4 of 32" in questions.page.locator(".sheet-top").inner_text()
     questions.page.go_back()
-    questions.page.wait_for_timeout(50)
+    questions.settle()
     assert "3 of 32" in questions.page.locator(".sheet-top").inner_text()
 
 
