@@ -43,16 +43,19 @@ class Schedule:
     overrides: tuple[str, ...]
 
 
-# A round of visplay-starter with 350 images and 32 steps samples 860,000 tokens, a step of games 7,900.
+# A first round of visplay-starter with 390 images and 36 steps samples 580,000 tokens, a step of games 7,900.
 SCHEDULES: Mapping[str, Schedule] = {
     "visplay": Schedule(
-        "visplay-starter", ("visplay.rounds=1", "visplay.pool_images=390", "visplay.reasoner_steps=36")
+        "visplay-starter",
+        (
+            "visplay.rounds=1", "visplay.questioner_steps=26", "visplay.pool_images=640", "visplay.reasoner_steps=59",
+        ),
     ),
     "vision-zero": Schedule("vision-zero-starter", ()),
     "mixed": Schedule(
         "mixed-starter",
         (
-            "visplay.rounds=1", "visplay.questioner_steps=8", "visplay.pool_images=195", "visplay.reasoner_steps=18",
+            "visplay.rounds=1", "visplay.questioner_steps=13", "visplay.pool_images=320", "visplay.reasoner_steps=30",
             "vision_zero.iterations=60", "vision_zero.eval_steps=60",
         ),
     ),
