@@ -38,7 +38,6 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from machine import describe_machine
-from selfsight.config import OptimSettings
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
@@ -47,6 +46,7 @@ from selfsight.policy.loss import group_advantages
 from selfsight.starter.architecture import save_starter, starter_config, train_tokenizer
 
 PROMPT, SIDE, SAMPLES, VOCABULARY = 300, 448, 8, 8192
+TOKEN_BUDGET = 4096  # of a micro-batch, as in the recipes for the starter
 TRL_ROWS = 8  # answers per batch, as its per_device_train_batch_size
 Update = Callable[[], float]  # adds the gradient, returns the loss
 
@@ -76,10 +76,8 @@ def open_image(ref: ImageRef) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
 
 
-def load_policy(folder: Path) -> Policy:
-    # What a run has by default: how much a micro-batch holds decides what the padded batch needs at once.
-    budget = OptimSettings().max_tokens_per_microbatch
-    learning = LearnerOptions(loss=LossOptions(beta=0.0), token_budget=budget)
+def load_policy(folder: Path, token_budget: int = TOKEN_BUDGET) -> Policy:
+    learning = LearnerOptions(loss=LossOptions(beta=0.0), token_budget=token_budget)
     policy = Policy.load("bench", folder, open_image=open_image, options=ModelOptions(), learning=learning)
     policy.vlm.banned.fill_(False)
     return policy
@@ -237,10 +235,10 @@ def measure(policy: Policy, updates: dict[str, Update], repeats: int, warmup: in
     }
 
 
-def memory(name: str, questions: int, length: int) -> int:
+def memory(name: str, questions: int, length: int, token_budget: int) -> int:
     """Bytes by which one update raises the process's largest size, above what model and rollouts take."""
     with tempfile.TemporaryDirectory() as place:
-        policy = load_policy(build_model(Path(place) / "model"))
+        policy = load_policy(build_model(Path(place) / "model"), token_budget)
         update = update_of(name, policy, make_groups(policy, questions, length), Path(place))
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what preparing has left over would be used again, unseen
@@ -265,11 +263,11 @@ def _status(field: str) -> int:
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{field}:")))
 
 
-def memory_of_all(names: Sequence[str], questions: int, length: int) -> dict[str, Any]:
+def memory_of_all(names: Sequence[str], questions: int, length: int, token_budget: int) -> dict[str, Any]:
     """Peak memory of each system, measured in a process of its own, and how the tries' compares."""
     found = {}
     for name in names:
-        asked = [sys.executable, __file__, "--peak", name, str(questions), str(length)]
+        asked = [sys.executable, __file__, "--peak", name, str(questions), str(length), str(token_budget)]
         done = subprocess.run(asked, capture_output=True, text=True, check=True)
         found[name] = int(done.stdout)
     return {
@@ -293,11 +291,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of seconds (Linux)")
-    parser.add_argument("--peak", nargs=3, metavar=("SYSTEM", "QUESTIONS", "C"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--token-budget", type=int, default=TOKEN_BUDGET, help="most tokens of a micro-batch, of tries and padded batch"
+    )
+    parser.add_argument("--peak", nargs=4, metavar=("SYSTEM", "QUESTIONS", "C", "BUDGET"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.peak is not None:
-        system, questions, length = options.peak
-        print(memory(system, int(questions), int(length)))
+        system, *numbers = options.peak
+        print(memory(system, *map(int, numbers)))
         return 0
     logging.basicConfig(level=logging.WARNING)
     if options.threads is not None:
@@ -310,19 +311,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = ("tries", "padded", *(["trl"] if with_trl else []))
     results: dict[str, Any] = {}
     if options.memory:
-        results = {name: memory_of_all(names, *case) for name, case in cases.items()}
-        print(json.dumps({"machine": describe_machine(), "cases": results}, indent=2))
+        results = {name: memory_of_all(names, *case, options.token_budget) for name, case in cases.items()}
+        budget = {"token_budget": options.token_budget}
+        print(json.dumps({"machine": describe_machine(), "setting": budget, "cases": results}, indent=2))
         return 0
     with tempfile.TemporaryDirectory() as place:
         folder = build_model(Path(place) / "model")
-        policy = load_policy(folder)
+        policy = load_policy(folder, options.token_budget)
         for name, (questions, length) in cases.items():
             groups = make_groups(policy, questions, length)
             updates = {system: update_of(system, policy, groups, Path(place)) for system in names}
             results[name] = measure(policy, updates, options.repeats, options.warmup)
         parameters = sum(p.numel() for p in policy.vlm.model.parameters())
     trl = version("trl") if with_trl else "not importable here, so not measured"
-    setting = {"parameters": parameters, "prompt": PROMPT, "samples": SAMPLES, "threads": torch.get_num_threads()}
+    setting = {"parameters": parameters, "prompt": PROMPT, "samples": SAMPLES, "threads": torch.get_num_threads(),
+               "token_budget": options.token_budget}  # fmt: skip
     print(json.dumps({"machine": describe_machine(), "setting": setting, "trl": trl, "cases": results}, indent=2))
     return 0
 

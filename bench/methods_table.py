@@ -10,7 +10,8 @@ sampled stands in the table.
 
 Two skills are measured, on the base and after training, the same for every run: held-out question answering, and votes
 in held-out games whose clues the base gave. VisPlay plays no games, so its models vote here, on the clues that a run
-with games has drawn (OUT/votes/NAME.jsonl). Intervals and pairing as in games_table.py.
+with games has drawn (OUT/votes/). Intervals and pairing as in games_table.py. Each method keeps its own recipe, so the
+KL weights differ, too. Minutes are those of training; what else ran on the machine is not known here.
 """
 
 import sys
@@ -93,7 +94,8 @@ def votes_of(run: PlannedRun, games_run: PlannedRun) -> FinishedRun:
     if run.variant in WITH_GAMES:
         return base_and_last(decisions_of(run.variant, run.seed, run.folder))
     base = base_and_last(decisions_of(run.variant, games_run.seed, games_run.folder))
-    kept = run.out / "votes" / f"{run.name}.jsonl"
+    own = read_run(run.variant, run.seed, run.folder)
+    kept = run.out / "votes" / f"{run.name}-{own.summary['final_weights']}.jsonl"  # another model casts others
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_decisions(kept, _vote(run, games_run))
@@ -106,7 +108,6 @@ def votes_of(run: PlannedRun, games_run: PlannedRun) -> FinishedRun:
         "majority": np.array([one.majority for one in found]),
     }
     answers = {name: np.stack([base.answers[name][0], after[name]]) for name in after}
-    own = read_run(run.variant, run.seed, run.folder)
     return replace(base, seed=run.seed, folder=run.folder, summary=base_and_last(own).summary, answers=answers)
 
 
@@ -124,6 +125,12 @@ def _vote(run: PlannedRun, games_run: PlannedRun) -> list[Decision]:
     return decide(ModelPlayer(opened.policy, opened.pack, max_completion_length=length), clues, samples=own.votes)
 
 
+def training_seconds(run: FinishedRun) -> float:
+    """Wall time without loading and measurement."""
+    spent = run.summary["timings"]
+    return float(spent["total"] - spent["loading"] - spent["measurement"])
+
+
 def figures(runs: Sequence[PlannedRun], games_run: PlannedRun) -> dict[str, Any]:
     """One method's row: both skills before and after, tokens and time."""
     answers = [base_and_last(read_run(run.variant, run.seed, run.folder)) for run in runs]
@@ -131,7 +138,7 @@ def figures(runs: Sequence[PlannedRun], games_run: PlannedRun) -> dict[str, Any]
     row: dict[str, Any] = {
         "seeds": [run.seed for run in runs],
         "tokens_sampled": [run.summary["timings"]["tokens_sampled"] for run in answers],
-        "minutes": [round(run.summary["timings"]["total"] / 60, 1) for run in answers],
+        "minutes": [round(training_seconds(run) / 60, 1) for run in answers],
     }
     for skill, found in (("answers", answers), ("votes", votes)):
         row[skill] = {m: np.mean([run.answers[m].mean(axis=1) for run in found], axis=0).tolist()
@@ -180,9 +187,11 @@ def render(table: dict[str, Any]) -> str:
         rows.append(cells)
     header = ["method", "seeds", "million tokens", "minutes", "answers", "change", "sampled", "spy found", "change",
               "sampled"]  # fmt: skip
+    sampled = [count for row in table["methods"].values() for count in row["tokens_sampled"]]
     text = [
         "Answers: held-out questions, greedy, in per cent, base and last. Spy found: greedy votes on the base's clues. "
-        "In brackets 95 % intervals, pooled over seeds, then the range over seeds. Tokens and minutes by seed.",
+        "In brackets 95 % intervals, pooled over seeds, then the range over seeds. Tokens and minutes of training by "
+        f"seed; the most tokens of a run are {max(sampled) / min(sampled) - 1:.0%} more than the least.",
         markdown(header, rows),
     ]
     gaps = [

@@ -156,11 +156,32 @@ def test_silence_and_a_run_that_nobody_watched_are_told_apart(tmp_path: Path) ->
     assert "The run was not watched for collapse." in card_of(folder, tmp_path / "unwatched")
 
 
-def test_damaged_alarms_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_alarms_that_cannot_be_read_are_no_silence(tmp_path: Path, kept: bool) -> None:
     folder = exportable(tmp_path)
-    with (folder / "alarms.jsonl").open("a") as file:
-        file.write("no json\n")
-    assert "1 lines of the run's alarms could not be read." in card_of(folder, tmp_path / "out")
+    lines = (folder / "alarms.jsonl").read_text() if kept else ""
+    (folder / "alarms.jsonl").write_text(lines + '{"alarm": "novelty", "state": "fired", "says": null}\n')
+    text = card_of(folder, tmp_path / "out")
+    assert "Of the run's record of alarms 1 could not be read: ` is no alarm `" in text
+    assert "not watched" not in text and "None of the" not in text
+    assert ("Alarm ` question_cluster `" in text) is kept
+
+
+def test_alarms_of_which_none_could_be_measured_are_not_called_quiet(tmp_path: Path) -> None:
+    folder = exportable(tmp_path)
+    lines = (folder / "alarms.jsonl").read_text().splitlines(keepends=True)
+    (folder / "alarms.jsonl").write_text("".join(line for line in lines if '"not measured"' in line))
+    assert "watched for collapse, but no alarm could be measured" in card_of(folder, tmp_path / "out")
+
+
+def test_a_round_that_alarms_chose_and_that_is_gone_is_not_replaced_by_another(tmp_path: Path) -> None:
+    folder = exportable(tmp_path, rounds=3)
+    summary = json.loads((folder / "summary.json").read_bytes())
+    (folder / "summary.json").write_bytes(pretty_json(summary | {"rollback": {"to": 2}}))
+    (folder / "rounds" / "2" / "round.json").unlink()
+    with pytest.raises(SelfsightError, match="rolled it back to round 2, which cannot be read"):
+        export_run(folder, tmp_path / "out", what="model")
+    assert "This is round 1 of 3." in card_of(folder, tmp_path / "out", which="1")
 
 
 @pytest.mark.parametrize("to", [0, 1])

@@ -89,6 +89,7 @@ def _title(facts: CardFacts) -> str:
     about = len({row["image_id"] for row in facts.kept})
     right, images = _judged(facts.kept)
     known = "How many of the labels are right is not known."
+    later = " The questions of every round are here, also of those after it." if of_rollback(facts.run) else ""
     if right:
         known = (
             f"The images are drawn, so the truth is known: {share_right(right, images)} of the labels are right (95 % "
@@ -98,7 +99,7 @@ def _title(facts: CardFacts) -> str:
         f"# Questions that a model asked itself\n\n{len(facts.kept)} questions about {about} images. One "
         "vision-language model asked them, a copy of it answered each of them several times, and the answer that most "
         "of its samples agreed on is the label. **No person and no other model has checked a question or an answer.** "
-        f"{known}{of_rollback(facts.run)}"
+        f"{known}{of_rollback(facts.run)}{later}"
     )
 
 

@@ -52,16 +52,21 @@ def export_model(run: RunReading, path: Path, *, which: str, force: bool) -> Exp
 def choose_round(run: RunReading, which: str) -> int:
     """The number of a measured round."""
     measured = [int(entry["round"]) for entry in run.rounds]
+    back = rolled_back_to(run)
+    if which == "final" and back == 0:
+        raise SelfsightError(
+            f"{run.path}: alarms rolled it back to the base model, so it has no model of its own to export",
+            hint="`--round N` exports the model of a round all the same, `--what questions` its questions alone",
+        )
+    if which == "final" and back is not None and back not in measured:
+        raise SelfsightError(
+            f"{run.path}: alarms rolled it back to round {back}, which cannot be read",
+            hint=f"restore rounds/{back}, or choose another round (--round)",
+        )
     if not measured:
         raise SelfsightError(f"{run.path}: no round of it is finished", hint="`selfsight resume` goes on with it")
     if which == "final":
-        back = rolled_back_to(run)
-        if back == 0:
-            raise SelfsightError(
-                f"{run.path}: alarms rolled it back to the base model, so it has no model of its own to export",
-                hint="`--round N` exports the model of a round all the same, `--what questions` its questions alone",
-            )
-        return back if back in measured else measured[-1]
+        return measured[-1] if back is None else back
     if which == "best":
         return max(measured, key=lambda number: (_accuracy(run, number), -number))
     if which.isdecimal() and int(which) in measured:

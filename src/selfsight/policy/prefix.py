@@ -183,7 +183,8 @@ class Decode:
         out, lse = self._kernel.forward(grid.reshape(B, K, G * rep, D), prefix_k, prefix_v, False, scale, self.bias)
         out, lse = self._to_rows(out.reshape(B, K, G, rep, D)), self._to_rows(lse.reshape(B, K, G, rep))
         own, own_lse = self._kernel.forward(q, own_k[:, :, :seen], own_v[:, :, :seen], False, scale)
-        out = own.lerp(out.to(own.dtype), (lse - own_lse).sigmoid()[..., None].to(own.dtype))
+        # In float32, as the learner joins them.
+        out = own.float().lerp(out.float(), (lse - own_lse).sigmoid()[..., None])
         return out.to(v.dtype).reshape(R, 1, H, D)
 
     def _to_rows(self, cells: Tensor) -> Tensor:
