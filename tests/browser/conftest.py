@@ -20,7 +20,7 @@ from selfsight.report.page import write_report
 from selfsight.report.serving import LiveServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright keeps an event loop running, which tests elsewhere must not meet
 def chromium() -> Iterator[Any]:
     required = os.environ.get("SELFSIGHT_BROWSER") == "required"
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
