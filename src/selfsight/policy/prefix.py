@@ -73,7 +73,7 @@ def prepared_mask(device: torch.device) -> Tensor:
     return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Causal self-attention (B, H, P, D); right padding needs no mask, since no real token looks right."""
     return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
 
@@ -88,7 +88,7 @@ class Prefill:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         # In one type: under autocast rotated keys are float32 and values are not.
         self.keys[layer], self.values[layer] = k.to(v.dtype), v
-        return _causal(q, k, v, scale).transpose(1, 2)
+        return causal(q, k, v, scale).transpose(1, 2)
 
 
 class Decode:

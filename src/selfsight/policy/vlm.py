@@ -21,7 +21,8 @@ from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.policy import prefix
 from selfsight.policy.blocks import TrieAttention
-from selfsight.policy.loading import ModelOptions, load_model, resolve_folder
+from selfsight.policy.decoder import decode_step, missing_parts
+from selfsight.policy.loading import ModelOptions, language_model, load_model, resolve_folder
 from selfsight.policy.processor import EncodedPrompt, PromptEncoder
 from selfsight.policy.trie import Path as TokenPath
 from selfsight.policy.trie import Row, pack_rows
@@ -32,11 +33,21 @@ logger = logging.getLogger(__name__)
 SHARED_PREFIX_FAMILIES = frozenset({"qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "smolvlm", "llava_onevision"})
 # Families whose masks depend on which tokens are an image's: without them transformers takes a causal mask, silently.
 MODALITY_MASKED_FAMILIES = frozenset({"gemma3"})
+_WAYS = {
+    "shared": "what answers share is computed once",
+    "padded": "every answer is computed with a prompt of its own, more slowly",
+}
 _PROBE_TOLERANCE = 1e-3
+# In half precision rounding alone is .005 to .02 of the norm (2 to 36 layers). An attention that does not know the
+# layout was .08 to .43 off: a probe may be off by a share of what that does to the same model.
+_HALF_SHARE = 0.25
+_STEP_HALF = 0.02
 
 
 class Vlm:
-    """A loaded model, its encoder and the facts derived from both. `backend` is "shared" or "padded"."""
+    """A loaded model, its encoder and the facts derived from both. `backend` is "shared" or "padded"; a fallback to the
+    latter is logged as a warning, with its reason.
+    """
 
     def __init__(self, folder: Path, model: Any, encoder: PromptEncoder, options: ModelOptions) -> None:
         self.folder, self.model, self.encoder, self.options = folder, model, encoder, options
@@ -54,7 +65,18 @@ class Vlm:
         self.sees_images_both_ways = model.config.model_type in MODALITY_MASKED_FAMILIES
         self.plain_head = _head_is_plain(self)
         self.backend, self.backend_reason = _choose_backend(self)
-        logger.info("%s: %s rows (%s)", folder.name, self.backend, self.backend_reason)
+        unasked = self.backend == "padded" != options.backend
+        logger.log(
+            logging.WARNING if unasked else logging.INFO,
+            "Model %s: %s (%s)", folder.name, _WAYS[self.backend], self.backend_reason,
+        )  # fmt: skip
+        self._decoder_name, _ = language_model(model)
+        self.decodes_by_step = False
+        if self.backend == "shared":
+            reason = _why_not_by_step(self)
+            self.decodes_by_step = reason is None
+            if reason is not None:
+                logger.warning("Model %s: transformers' forward pass decodes, more slowly (%s)", folder.name, reason)
 
     @classmethod
     def open(
@@ -91,6 +113,28 @@ class Vlm:
     @property
     def head(self) -> Any:
         return self.model.get_output_embeddings()
+
+    @property
+    def decoder(self) -> Any:
+        """The text decoder."""
+        return self.model.get_submodule(self._decoder_name)
+
+    def next_hidden(self, tokens: Tensor, position: Tensor, layout: prefix.Layout) -> Tensor:
+        """Hidden states (R, hidden) after one new token (R,) at `position` (R,) each."""
+        planes = self.position_argument(position[None, :, None].expand(3, -1, -1))
+        if self.decodes_by_step:
+            return decode_step(self.decoder, tokens, planes, layout)
+        return self._whole_forward(tokens, planes, layout)
+
+    def _whole_forward(self, tokens: Tensor, planes: Tensor, layout: prefix.Layout) -> Tensor:
+        hidden: Tensor = self.model.model(
+            input_ids=tokens[:, None],
+            position_ids=planes,
+            attention_mask=prefix.prepared_mask(self.device),
+            use_cache=False,
+            shared_prefix=layout,
+        ).last_hidden_state
+        return hidden[:, 0]
 
     def check_length(self, prompt: EncodedPrompt, completion: int) -> None:
         limit = getattr(self.text_config, "max_position_embeddings", None)
@@ -175,13 +219,49 @@ def _why_not_shared(vlm: Vlm) -> str | None:
         return f"layers of type {sorted(kinds - {'full_attention'})}"
     if not vlm.plain_head:
         return "its logits are more than its head applied to the last hidden states"
-    plain = _probe(vlm, shared=False)
+    plain = _probe(vlm)
     prefix.install(vlm.model)
-    difference = float((_probe(vlm, shared=True) - plain).abs().max())
-    if not difference <= _PROBE_TOLERANCE * max(1.0, float(plain.abs().max())):
+    difference = _distance(_probe(vlm, vlm.row_attention), plain)
+    allowed = _PROBE_TOLERANCE
+    if vlm.options.dtype != "float32":
+        allowed = _HALF_SHARE * _distance(_probe(vlm, _EveryTokenBefore), plain)
+    if not difference < allowed:
         vlm.model.set_attn_implementation("sdpa")
         return f"the attention function is not honoured (probe differs by {difference:.1e})"
     return None
+
+
+class _EveryTokenBefore:
+    """A layout that is wrong for a row of tries: a token looks at all before it, those of siblings included."""
+
+    def __init__(self, row: Row, device: torch.device) -> None: ...
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        return prefix.causal(q, k, v, scale).transpose(1, 2)
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Norm of the difference, as a share of the other's."""
+    return float((one - other).norm() / other.norm())
+
+
+@torch.no_grad()
+def _why_not_by_step(vlm: Vlm) -> str | None:
+    """Whether `decode_step` is what the forward pass computes, asked after a prompt of eight tokens in two rows."""
+    if missing := missing_parts(vlm.decoder):
+        return f"its decoder has no {', '.join(missing)}"
+    ids = _probe_ids(vlm)
+    prompts = prefix.Prefill()
+    places = np.broadcast_to(np.arange(8), (3, 2, 8))
+    _hidden(vlm, ids[:, :8], places, attention_mask=prefix.prepared_mask(vlm.device), shared_prefix=prompts)
+    layout = prefix.Decode(prompts, [8, 8], [1, 1], 1, vlm.device)
+    tokens = torch.from_numpy(ids[:, 8]).to(vlm.device)
+    planes = vlm.position_argument(torch.full((3, 2, 1), 8))
+    with vlm.compute():
+        expected = vlm._whole_forward(tokens, planes, layout).float()
+        difference = _distance(decode_step(vlm.decoder, tokens, planes, layout).float(), expected)
+    allowed = {"float32": _PROBE_TOLERANCE, "bfloat16": _STEP_HALF}[vlm.options.dtype]
+    return None if difference < allowed else f"layer by layer it differs by {difference:.1e}"
 
 
 def _probe_ids(vlm: Vlm) -> np.ndarray:
@@ -190,23 +270,23 @@ def _probe_ids(vlm: Vlm) -> np.ndarray:
     return np.array([usable[:12], [*usable[:8], *usable[12:16]]])
 
 
-def _probe(vlm: Vlm, *, shared: bool) -> Tensor:
-    """Last hidden states (2, 12, hidden) of the probe in float32, from two rows or from one."""
+def _probe(vlm: Vlm, layout_of: Callable[[Row, torch.device], prefix.Layout] | None = None) -> Tensor:
+    """Last hidden states (2, 12, hidden) of the probe in float32, from two rows, or from one with a layout."""
     ids = _probe_ids(vlm)
     places = np.broadcast_to(np.arange(12), (3, 12))
-    if not shared:
+    if layout_of is None:
         return _hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
     # With a "prompt" of one token the places of all twelve are picked.
     paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), (), 1) for row in ids]
     (row,) = pack_rows(paths, 24)
-    layout = vlm.row_attention(row, vlm.device)
+    layout = layout_of(row, vlm.device)
     mask = prefix.prepared_mask(vlm.device)
     hidden = _hidden(vlm, row.ids[None], row.planes[:, None], attention_mask=mask, shared_prefix=layout)
     return hidden[0, torch.from_numpy(row.picked).to(vlm.device)].float().unflatten(0, (2, 12))
 
 
 def _hidden(vlm: Vlm, ids: np.ndarray, planes: np.ndarray, **extra: Any) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), vlm.compute():
         hidden: Tensor = vlm.model.model(
             input_ids=torch.from_numpy(ids).to(vlm.device),
             position_ids=vlm.position_argument(torch.from_numpy(planes.copy())),
@@ -220,7 +300,7 @@ def _head_is_plain(vlm: Vlm) -> bool:
     """Whether the model's logits are its head applied to its last hidden states (no capping, no scaling)."""
     ids = _probe_ids(vlm)
     places = np.broadcast_to(np.arange(12), (3, 2, 12))
-    with torch.no_grad():
+    with torch.no_grad(), vlm.compute():
         logits = vlm.model(
             input_ids=torch.from_numpy(ids).to(vlm.device),
             position_ids=vlm.position_argument(torch.from_numpy(places.copy())),

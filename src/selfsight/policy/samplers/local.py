@@ -251,16 +251,9 @@ class _SharedSteps:
         return self._first
 
     def next(self, tokens: Tensor) -> Tensor:
-        planes = (self._position + self.decode.step)[None, :, None].expand(3, -1, -1)
-        hidden = self.vlm.model.model(
-            input_ids=tokens[:, None],
-            position_ids=self.vlm.position_argument(planes),
-            attention_mask=self.mask,
-            use_cache=False,
-            shared_prefix=self.decode,
-        ).last_hidden_state
+        hidden = self.vlm.next_hidden(tokens, self._position + self.decode.step, self.decode)
         self.decode.step += 1
-        return self.vlm.head(hidden[:, 0])
+        return self.vlm.head(hidden)
 
     def keep(self, rows: Tensor) -> None:
         self.decode.keep(rows)
