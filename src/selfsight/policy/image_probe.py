@@ -47,8 +47,9 @@ def _by_transformers(vlm: Vlm, prompt: Prompt) -> Tensor:
     """(V,) log-probs after the prompt, from whatever the model's processor makes of it."""
     inputs = vlm.encoder.as_processed(prompt)
     with vlm.compute():
-        logits: Tensor = vlm.model(**{name: value.to(vlm.device) for name, value in inputs.items()}).logits[0, -1]
-    return logits.float().masked_fill(vlm.banned, -torch.inf).log_softmax(-1).cpu()
+        out = vlm.model(**{name: value.to(vlm.device) for name, value in inputs.items()}, use_cache=False)
+    logits: Tensor = out.logits[0, -1].float()
+    return logits.masked_fill(vlm.banned, -torch.inf).log_softmax(-1).cpu()
 
 
 def _picture() -> Image.Image:

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -171,7 +172,7 @@ def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Mo
     elif full and options.freeze_vision:
         vision_tower(model, folder).requires_grad_(False)
     if trainable and options.gradient_checkpointing:
-        _checkpoint_layers(model)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
@@ -231,15 +232,21 @@ def _add_lora(model: Any, options: LoraOptions) -> None:
             parameter.data = parameter.data.float()
 
 
-def _checkpoint_layers(model: Any) -> None:
-    """Recomputes each layer in the backward pass.
+@contextmanager
+def recomputed_layers(model: Any) -> Iterator[None]:
+    """The forward pass in this block keeps the inputs of its layers alone, and the backward pass computes the rest again.
 
-    transformers checkpoints a layer only in training mode; that flag is set on the layers alone, so that no
-    dropout module inside them wakes up.
+    transformers does so in training mode; the flag is set on the layers alone, so that no dropout module inside them
+    wakes up. It is set in this block alone: from a layer that has it, transformers drops the cache, and what is decoded
+    then is nonsense.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False

@@ -70,7 +70,7 @@ def plan(vlm: Vlm, items: Sequence[ScoreItem], token_budget: int) -> list[Batch]
 
 def score_batch(vlm: Vlm, batch: Batch, temperature: float, features: ImageFeatures | None = None) -> Scores:
     """Log-probs at the sampling temperature with placeholders banned, exactly as the sampler defines them."""
-    with vlm.compute():
+    with vlm.compute(), vlm.recomputing():
         images = image_inputs(vlm, batch.images) if features is None else features.inputs(batch.images)
         if isinstance(batch.rows, PaddedBatch):
             rows = batch.rows.forward(vlm, images)

@@ -22,7 +22,7 @@ from selfsight.images.source import ImageRef
 from selfsight.policy import prefix
 from selfsight.policy.blocks import TrieAttention
 from selfsight.policy.decoder import decode_step, missing_parts
-from selfsight.policy.loading import ModelOptions, language_model, load_model, resolve_folder
+from selfsight.policy.loading import ModelOptions, language_model, load_model, recomputed_layers, resolve_folder
 from selfsight.policy.processor import EncodedPrompt, PromptEncoder
 from selfsight.policy.trie import Path as TokenPath
 from selfsight.policy.trie import Row, pack_rows
@@ -108,6 +108,12 @@ class Vlm:
         """bfloat16 autocast where the options ask for it; the learner and the sampler run under the same."""
         if self.options.dtype == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def recomputing(self) -> AbstractContextManager[object]:
+        """Around a forward pass with gradient, if the options ask for gradient checkpointing."""
+        if self.options.gradient_checkpointing and torch.is_grad_enabled():
+            return recomputed_layers(self.model)
         return nullcontext()
 
     @property
