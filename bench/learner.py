@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +49,21 @@ from selfsight.starter.architecture import save_starter, starter_config, train_t
 PROMPT, SIDE, SAMPLES, VOCABULARY = 300, 448, 8, 8192
 TOKEN_BUDGET = 4096  # of a micro-batch, as in the recipes for the starter
 TRL_ROWS = 8  # answers per batch, as its per_device_train_batch_size
-Update = Callable[[], float]  # adds the gradient, returns the loss
+
+
+@dataclass(frozen=True)
+class Update:
+    """Adds the gradient to `parameters` and returns the loss."""
+
+    run: Callable[[], float]
+    parameters: Mapping[str, torch.nn.Parameter]
+
+    def __call__(self) -> float:
+        return self.run()
+
+    def forget(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
 
 def build_model(folder: Path) -> Path:
@@ -121,22 +136,25 @@ def ours(policy: Policy, groups: Sequence[Group], backend: str) -> Update:
         policy.vlm.backend = backend
         return policy.learn(groups).loss
 
-    return update
+    return Update(update, policy.learner.parameters)
 
 
 def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
-    """GRPOTrainer's loss on these rollouts; every answer carries its prompt and pixels, as TRL feeds them."""
+    """GRPOTrainer's loss on these rollouts, by a model of its own as transformers loads it; every answer carries its
+    prompt and pixels, as TRL feeds them.
+    """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     length = len(groups[0].rollouts[0].token_ids)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(policy.vlm.folder, dtype=torch.float32)
     settings = GRPOConfig(
         output_dir=str(folder / "trl"), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
         per_device_train_batch_size=TRL_ROWS, num_generations=SAMPLES, max_completion_length=length,
         beta=0.0, loss_type="bnpo", epsilon=0.2, epsilon_high=0.28, temperature=1.0, gradient_checkpointing=False,
     )  # fmt: skip
     trainer = GRPOTrainer(
-        model=policy.vlm.model,
+        model=model,
         args=settings,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         train_dataset=Dataset.from_list([{"prompt": "one"}] * TRL_ROWS),
@@ -147,15 +165,14 @@ def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
 
     def update() -> float:
         total = 0.0
-        policy.vlm.model.train()  # its way to be told that it accumulates; there is no dropout
         for inputs in batches:
-            loss = trainer._compute_loss(policy.vlm.model, inputs)
+            loss = trainer._compute_loss(model, inputs)
             loss.backward()
             total += float(loss.detach())
-        policy.vlm.model.eval()
         return total
 
-    return update
+    model.train()  # its way to be told that it accumulates; there is no dropout
+    return Update(update, dict(model.named_parameters()))
 
 
 def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
@@ -183,11 +200,11 @@ def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
     }
 
 
-def outcome(policy: Policy, update: Update) -> tuple[float, dict[str, torch.Tensor]]:
+def outcome(update: Update) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradient of one update, which is then forgotten."""
     loss = update()
-    found = {name: p.grad.clone() for name, p in policy.learner.parameters.items() if p.grad is not None}
-    policy.learner.optimiser.zero_grad()
+    found = {name: p.grad.clone() for name, p in update.parameters.items() if p.grad is not None}
+    update.forget()
     return loss, found
 
 
@@ -217,15 +234,15 @@ def timed_in_turn(
     return seconds
 
 
-def measure(policy: Policy, updates: dict[str, Update], repeats: int, warmup: int) -> dict[str, Any]:
+def measure(updates: dict[str, Update], repeats: int, warmup: int) -> dict[str, Any]:
     """Checks that all compute the same, then times them."""
-    reference = outcome(policy, updates["padded"])
+    reference = outcome(updates["padded"])
     others = {name: update for name, update in updates.items() if name != "padded"}
-    apart = {name: difference(outcome(policy, update), reference) for name, update in others.items()}
+    apart = {name: difference(outcome(update), reference) for name, update in others.items()}
     wrong = {name: value for name, value in apart.items() if not value < 1e-4}
     if wrong:
         raise SelfsightError(f"these do not compute what the padded batch computes: {wrong}")
-    seconds = timed_in_turn(updates, repeats, warmup, after=policy.learner.optimiser.zero_grad)
+    seconds = timed_in_turn(updates, repeats, warmup, after=lambda: [update.forget() for update in updates.values()])
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "median_seconds": medians,
@@ -321,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, (questions, length) in cases.items():
             groups = make_groups(policy, questions, length)
             updates = {system: update_of(system, policy, groups, Path(place)) for system in names}
-            results[name] = measure(policy, updates, options.repeats, options.warmup)
+            results[name] = measure(updates, options.repeats, options.warmup)
         parameters = sum(p.numel() for p in policy.vlm.model.parameters())
     trl = version("trl") if with_trl else "not importable here, so not measured"
     setting = {"parameters": parameters, "prompt": PROMPT, "samples": SAMPLES, "threads": torch.get_num_threads(),

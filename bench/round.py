@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from generating import ROWS, GenerateSampler
-from learner import difference, outcome
+from learner import Update, difference, outcome
 from machine import describe_machine
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
@@ -91,7 +91,7 @@ def check(shared: Roles, generate: Roles, sampling: Sampling) -> dict[str, float
     for policy in (ours, theirs):
         policy.begin_phase()
     apart = difference(
-        outcome(ours, lambda: ours.learn(groups).loss), outcome(theirs, lambda: theirs.learn(groups).loss)
+        *(outcome(Update(lambda p=p: p.learn(groups).loss, p.learner.parameters)) for p in (ours, theirs))
     )
     if not max(logprobs, apart) < 1e-4:
         raise SelfsightError(f"log-probs are {logprobs:.1e} apart, losses or gradients {apart:.1e}")

@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = groups_of(policy, prompts, samples, length)
     updates = {f"{prompt} {count}": ours(policy, [group], "shared") for (prompt, count), group in groups.items()}
     smallest = prompts[0], samples[0]
-    padded = outcome(policy, ours(policy, [groups[smallest]], "padded"))
-    apart = difference(outcome(policy, updates[f"{smallest[0]} {smallest[1]}"]), padded)
+    padded = outcome(ours(policy, [groups[smallest]], "padded"))
+    apart = difference(outcome(updates[f"{smallest[0]} {smallest[1]}"]), padded)
     if not apart < 1e-4:
         raise SelfsightError(f"this does not compute what the padded batch computes: {apart:.1e} apart")
     seconds = timed_in_turn(updates, options.repeats, options.warmup, after=policy.learner.optimiser.zero_grad)

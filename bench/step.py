@@ -41,6 +41,7 @@ from learner import (
     PROMPT,
     SAMPLES,
     VOCABULARY,
+    Update,
     build_model,
     difference,
     load_policy,
@@ -168,7 +169,9 @@ def same_loss(policy: Policy, trainer: Any, work: Work) -> float:
         for k, (ids, logprobs) in enumerate(zip(answers, behaviour, strict=True))
     )
     group = Group(prompt, rollouts, advantages=batch["advantages"].numpy())
-    apart = difference(outcome(policy, lambda: policy.learn([group]).loss), (float(loss.detach()), theirs))
+    apart = difference(
+        outcome(Update(lambda: policy.learn([group]).loss, policy.learner.parameters)), (float(loss.detach()), theirs)
+    )
     trainer.model.zero_grad()
     if not apart < 1e-4:
         raise SelfsightError(f"our loss or gradient is not TRL's on its own rollouts: {apart:.1e} apart")

@@ -477,19 +477,21 @@ def test_a_learner_that_computes_something_else_is_not_timed() -> None:
     import learner
 
     weight = torch.nn.Parameter(torch.ones(3))
-    optimiser = torch.optim.SGD([weight])
-    policy: Any = SimpleNamespace(learner=SimpleNamespace(parameters={"weight": weight}, optimiser=optimiser))
 
-    def update(factor: float) -> float:
-        loss = (weight * torch.tensor([1.0, 2.0, factor])).sum() - factor
-        loss.backward()
-        return float(loss.detach())
+    def update(factor: float) -> learner.Update:
+        def run() -> float:
+            loss = (weight * torch.tensor([1.0, 2.0, factor])).sum() - factor
+            loss.backward()
+            return float(loss.detach())
 
-    right = {"padded": lambda: update(3.0), "tries": lambda: update(3.0)}
-    figures = learner.measure(policy, right, repeats=3, warmup=1)
+        return learner.Update(run, {"weight": weight})
+
+    right = {"padded": update(3.0), "tries": update(3.0)}
+    figures = learner.measure(right, repeats=3, warmup=1)
     assert len(figures["seconds"]["tries"]) == 3 and figures["times_faster_than"]["padded"] > 0
+    assert weight.grad is None
     with pytest.raises(SelfsightError, match="'tries': 0"):
-        learner.measure(policy, {**right, "tries": lambda: update(3.1)}, repeats=3, warmup=1)
+        learner.measure({**right, "tries": update(3.1)}, repeats=3, warmup=1)
 
 
 def test_a_sampler_that_draws_something_else_is_not_timed() -> None:

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from selfsight.policy import Group, LoraOptions, Policy, Rollout
-from selfsight.policy.features import ImageFeatures, vision_is_frozen
+from selfsight.policy.features import vision_is_frozen
 from selfsight.policy.scoring import ScoreItem, plan, score, score_batch
+from selfsight.policy.stems import Shared
 
 from .conftest import FAST, PROMPTS, WITH_KL, Load
 
 PATCHES = 64  # of one image of 112 x 112
 ANSWERS = 12
+STEMS = 3  # two images and a prompt without one, each the beginning of what is asked
 
 
 def groups() -> list[Group]:
@@ -51,7 +53,7 @@ def learn(policy: Policy, budget: int) -> tuple[int, int]:
 def test_an_image_is_encoded_once_whatever_the_micro_batches(load: Load) -> None:
     policy = load(learning=FAST)
     assert learn(policy, 10_000) == (2 * PATCHES, 1)
-    assert learn(policy, 40) == (2 * PATCHES, ANSWERS)  # every prompt and answer is above the budget
+    assert learn(policy, 40) == (2 * PATCHES, ANSWERS + STEMS)  # every prompt and answer is above the budget
 
 
 def test_groups_about_one_image_compute_its_tokens_once(load: Load) -> None:
@@ -82,7 +84,7 @@ def test_references_share_the_features_only_while_vision_is_frozen(
         policy.learn(groups())
         policy.step()
     # now policy, phase and anchor are three different weights
-    assert learn(policy, 40) == (encoded * 2 * PATCHES, 3 * ANSWERS)
+    assert learn(policy, 40) == (encoded * 2 * PATCHES, 3 * (ANSWERS + STEMS))
 
 
 def test_references_of_equal_weights_are_computed_once(load: Load) -> None:
@@ -112,11 +114,11 @@ def test_shared_features_give_the_gradient_of_one_forward_pass(load: Load, famil
     whole = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
     policy.learner.optimiser.zero_grad()
     batches = plan(vlm, items, 40)
-    features = ImageFeatures(vlm, [batch.images for batch in batches])
+    shared = Shared(vlm, batches)
     for batch in batches:
-        score_batch(vlm, batch, 1.0, features).logprobs.sum().backward()
-        features.release(batch.images)
-    assert len(batches) == ANSWERS and not features._held
+        score_batch(vlm, batch, 1.0, shared).logprobs.sum().backward()
+        shared.release(batch)
+    assert len(batches) == ANSWERS and not shared.features._held and not shared._held
     norm = torch.stack([g.norm() for g in whole.values()]).norm()
     for name, gradient in whole.items():
         assert (parameters[name].grad - gradient).norm() <= 1e-5 * norm, name

@@ -406,7 +406,9 @@ def test_gradient_checkpointing_changes_nothing_but_the_time(load: Load) -> None
 
 @pytest.mark.parametrize("backend", ["shared", "padded"])
 @pytest.mark.parametrize("lora", [None, LoraOptions(rank=2)], ids=["full", "lora"])
-def test_gradient_checkpointing_leaves_the_sampler_its_cache(load: Load, backend: str, lora: LoraOptions | None) -> None:
+def test_gradient_checkpointing_leaves_the_sampler_its_cache(
+    load: Load, backend: str, lora: LoraOptions | None
+) -> None:
     """transformers drops the cache of a layer that is checkpointed; every token but the first was drawn from noise."""
     plain, checkpointed = (
         load(learning=FAST, backend=backend, lora=lora, gradient_checkpointing=on) for on in (False, True)

@@ -142,7 +142,7 @@ def test_control_siblings_that_see_each_other_change_the_logprobs(
     scored: tuple[Policy, list[ScoreItem], torch.Tensor],
 ) -> None:
     policy, items, right = scored
-    policy.vlm.row_attention = lambda row, device: DenseMask(
+    policy.vlm.row_attention = lambda row, device, carried: DenseMask(
         replace(row, ends=np.full_like(row.ends, len(row))), device
     )  # plain causal over the whole row
     with torch.no_grad():

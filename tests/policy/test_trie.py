@@ -1,5 +1,7 @@
 """The packer: rows hold every path once, share what is equal, and show each token exactly its own path."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,10 +55,10 @@ def places_of(row: Row, paths: list[Path]) -> dict[int, np.ndarray]:
     return dict(zip(row.members, np.split(row.picked, np.cumsum(sizes)[:-1]), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
-@given(forests(), st.integers(1, 120))
-def test_every_scored_token_sees_its_own_path_and_nothing_else(paths: list[Path], budget: int) -> None:
-    rows = pack_rows(paths, budget)
+@settings(max_examples=200, deadline=None)
+@given(forests(), st.integers(1, 120), st.booleans())
+def test_every_scored_token_sees_its_own_path_and_nothing_else(paths: list[Path], budget: int, carry: bool) -> None:
+    rows = pack_rows(paths, budget, carry=carry)
     assert sorted(index for row in rows for index in row.members) == list(range(len(paths)))
     for row in rows:
         for index, picked in places_of(row, paths).items():
@@ -68,10 +70,10 @@ def test_every_scored_token_sees_its_own_path_and_nothing_else(paths: list[Path]
                 assert row.planes[:, seen].tolist() == own.planes[:, :length].tolist()
 
 
-@settings(max_examples=150, deadline=None)
-@given(forests(), st.integers(1, 120))
-def test_a_row_keeps_the_budget_unless_one_path_alone_is_longer(paths: list[Path], budget: int) -> None:
-    for row in pack_rows(paths, budget):
+@settings(max_examples=200, deadline=None)
+@given(forests(), st.integers(1, 120), st.booleans())
+def test_a_row_keeps_the_budget_unless_one_path_alone_is_longer(paths: list[Path], budget: int, carry: bool) -> None:
+    for row in pack_rows(paths, budget, carry=carry):
         assert len(row) <= budget or len(row) == max(len(paths[index]) for index in row.members)
 
 
@@ -88,6 +90,28 @@ def test_images_are_named_in_the_order_of_their_tokens(paths: list[Path]) -> Non
             if first in seen:
                 owners.add(paths[index].images[sum(row.ids[place] == 7 for place in seen if place < first) // 9].id)
         assert owners == {image.id}
+
+
+@settings(max_examples=200, deadline=None)
+@given(forests(), st.integers(1, 120))
+def test_a_stem_is_what_its_rows_begin_with_and_no_row_has_its_images_again(paths: list[Path], budget: int) -> None:
+    rows = pack_rows(paths, budget, carry=True)
+    stems = list({id(row.stem): row.stem for row in rows if row.stem is not None}.values())
+    for row in rows:
+        if row.stem is None:
+            assert row.begin == 0
+            continue
+        assert row.begin == len(row.stem) == row.stops[0]
+        assert row.ids[: row.begin].tolist() == row.stem.ids.tolist()
+        assert row.planes[:, : row.begin].tolist() == row.stem.planes.tolist()
+    # 7 stands for a ninth of an image
+    for some in (*stems, *rows):
+        begin = some.begin if isinstance(some, Row) else 0
+        assert 9 * len(some.images) == int((some.ids[begin:] == 7).sum())
+    computed = sum(len(row) - row.begin for row in rows) + sum(map(len, stems))
+    assert computed <= sum(map(len, pack_rows(paths, budget)))
+    numbers = [id(row.stem) for row in rows if row.stem is not None]
+    assert len(list(groupby(numbers))) == len(stems)  # one after the other
 
 
 def test_what_is_shared_is_computed_once() -> None:
@@ -149,12 +173,21 @@ def test_an_earlier_turn_of_a_game_lies_inside_the_later_transcript() -> None:
     assert places_of(row, [earlier, later])[0].tolist() == [*range(9, 15)]
 
 
-def test_a_trie_above_the_budget_is_cut_and_each_part_repeats_what_it_shares() -> None:
+def test_a_trie_above_the_budget_is_cut_and_each_part_repeats_what_it_shares_or_names_its_stem() -> None:
     prompt = list(range(1, 21))
     paths = [path([*prompt, *[30 + k] * 10], 20) for k in range(5)]
     rows = pack_rows(paths, 45)
     assert [len(row) for row in rows] == [40, 40, 30]
     assert [row.members for row in rows] == [(0, 1), (2, 3), (4,)]
+    carried = pack_rows(paths, 45, carry=True)
+    assert [row.members for row in carried] == [(0, 1), (2, 3), (4,)]
+    assert [len(row) - row.begin for row in carried] == [20, 20, 10]
+    assert len({id(row.stem) for row in carried}) == 1 and carried[0].begin == 20
+
+
+def test_a_trie_within_the_budget_has_no_stem() -> None:
+    paths = [path([*range(1, 21), *[30 + k] * 10], 20) for k in range(5)]
+    assert [row.stem for row in pack_rows(paths, 70, carry=True)] == [None]
 
 
 def test_spans_not_worth_a_branch_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

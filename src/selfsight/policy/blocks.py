@@ -17,8 +17,10 @@ What computes a block is one of `kernels`. `DenseMask` computes the same from an
 Left out: FlexAttention, which takes the rule of `trie` as it is (`k <= q < reach[k]`). It has no backward pass on CPUs,
 and needs a mask of blocks for each row; flash attention block by block needs neither.
 
-Shapes: H query heads = K key heads x `rep`, S tokens of the row, D head size; q (1, H, S, D), k, v (1, K, S, D); n
-spans of one block.
+A row behind a stem has queries of its own tokens alone; the stem's keys and values, `carried`, stand before theirs.
+
+Shapes: H query heads = K key heads x `rep`, S tokens of the row (of them T behind its stem), D head size; q (1, H, T,
+D), k, v (1, K, S, D); n spans of one block.
 """
 
 from collections import defaultdict
@@ -31,11 +33,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 from selfsight.policy.kernels import Kernel, kernel_for
+from selfsight.policy.prefix import Carried
 from selfsight.policy.trie import Row
 
 
 class Block(NamedTuple):
-    """n spans of queries that look at one span of keys each; `queries` (n, Q) and `keys` (n, M) are places in the row.
+    """n spans of queries that look at one span of keys each; `keys` (n, M) are places in the row, `queries` (n, Q) are
+    counted from the first token behind the stem.
 
     `causal`: keys are the queries' own places, and each looks at those up to itself. Spans of nearly one length stand
     in one block: a shorter one is filled up with its last place. No query that counts looks at what was filled up, and
@@ -53,7 +57,7 @@ class _Blocks(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: tuple[Block, ...], kernel: Kernel, scale: float
     ) -> Tensor:
-        """(1, H, S, D); every token is a query of exactly one causal block, and these come first."""
+        """(1, H, T, D); every query is in exactly one causal block, and these come first."""
         H, D = q.shape[1], q.shape[3]
         q, k, v = (_by_token(x) for x in (q, k, v))
         out = torch.empty((len(q), H, D), dtype=torch.float32, device=q.device)
@@ -135,15 +139,16 @@ def blocks_of(row: Row, device: torch.device) -> tuple[Block, ...]:
     depths: list[int] = []
     for start, stop, end, parent in spans:
         depths.append(depths[parent] + 1 if parent >= 0 else 0)
-        own[_rounded(stop - start)].append((start, stop))
+        if start >= row.begin:
+            own[_rounded(stop - start)].append((start, stop))
         if end > stop:
             # A query lies under one node of each depth, so a block has it once.
             below[depths[-1], stop - start, _rounded(end - stop)].append((stop, end, start))
-    causal = [_block(found, None, device) for _, found in sorted(own.items())]
+    causal = [_block(found, None, row.begin, device) for _, found in sorted(own.items())]
     return (
         *causal,
         *(
-            _block([(first, last) for first, last, _ in found], ([key for _, _, key in found], size), device)
+            _block([(first, last) for first, last, _ in found], ([key for _, _, key in found], size), row.begin, device)
             for (_, size, _), found in sorted(below.items())
         ),
     )
@@ -155,30 +160,40 @@ def _rounded(length: int) -> int:
     return -(-length // step) * step
 
 
-def _block(spans: list[tuple[int, int]], keys: tuple[list[int], int] | None, device: torch.device) -> Block:
+def _block(spans: list[tuple[int, int]], keys: tuple[list[int], int] | None, begin: int, device: torch.device) -> Block:
     """A block of these spans of queries, as long as the longest; `keys`: where theirs begin, and their length."""
     first, last = (torch.tensor(found)[:, None] for found in zip(*spans, strict=True))
     size = int((last - first).max())
     place = first + torch.arange(size)
     real = place < last
-    queries = place.minimum(last - 1).to(device)
-    seen = queries
+    seen = place.minimum(last - 1).to(device)
+    queries = seen - begin
     if keys is not None:
         seen = (torch.tensor(keys[0])[:, None] + torch.arange(keys[1])).to(device)
     return Block(queries, seen, keys is None, None if bool(real.all()) else real.to(device))
 
 
+def _with_stem(carried: Carried | None, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    if carried is None:
+        return k, v
+    found = ((carried.keys[layer], k), (carried.values[layer], v))
+    k, v = (torch.cat((before.to(own.dtype), own), dim=2) for before, own in found)
+    return k, v
+
+
 class TrieAttention:
     """The attention of a row's tokens, by blocks."""
 
-    def __init__(self, row: Row, device: torch.device) -> None:
+    def __init__(self, row: Row, device: torch.device, carried: Carried | None = None) -> None:
         self.blocks = blocks_of(row, device)
         self.kernel = kernel_for(device.type)
+        self.carried = carried
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         if torch.is_autocast_enabled(q.device.type):
             kind = torch.get_autocast_dtype(q.device.type)
             q, k, v = q.to(kind), k.to(kind), v.to(kind)
+        k, v = _with_stem(self.carried, layer, k, v)
         out: Tensor = _Blocks.apply(q, k, v, self.blocks, self.kernel, scale)
         return out.transpose(1, 2)
 
@@ -186,12 +201,14 @@ class TrieAttention:
 class DenseMask:
     """The same by an S x S mask: token q sees token k when k <= q < reach[k]."""
 
-    def __init__(self, row: Row, device: torch.device) -> None:
+    def __init__(self, row: Row, device: torch.device, carried: Carried | None = None) -> None:
         place = np.arange(len(row))
         seen = (place <= place[:, None]) & (place[:, None] < row.reach)
-        self.mask = torch.from_numpy(seen).to(device)[None, None]
+        self.mask = torch.from_numpy(seen[row.begin :]).to(device)[None, None]
+        self.carried = carried
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        k, v = _with_stem(self.carried, layer, k, v)
         out = scaled_dot_product_attention(
             q, k, v, attn_mask=self.mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
         )

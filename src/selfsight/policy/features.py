@@ -102,14 +102,15 @@ class ImageFeatures:
             encoded = self._held.pop(image_id)
             encoded.waiting -= 1
             if encoded.waiting == 0 and encoded.sources:
-                _backward(encoded)
+                leaves = [tensor for tensors in encoded.images.values() for tensor in tensors]
+                backward_through(encoded.sources, leaves)
 
 
-def _backward(encoded: _Encoded) -> None:
-    leaves = [tensor for tensors in encoded.images.values() for tensor in tensors]
+def backward_through(sources: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
+    """The gradients that detached copies have gathered, through what they are copies of."""
     reached = [
         (source, leaf.grad)
-        for source, leaf in zip(encoded.sources, leaves, strict=True)
+        for source, leaf in zip(sources, leaves, strict=True)
         if leaf.grad is not None and source.requires_grad
     ]
     if reached:

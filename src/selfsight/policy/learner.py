@@ -1,9 +1,10 @@
 """The learner: GRPO's forward and backward over packed rows, and AdamW.
 
 A batch of groups is laid out as tries in rows under a token budget, one micro-batch each (`scoring.plan`): what groups
-have in common, their image first of all, is computed once. Every token's loss is divided by the number of
-tokens of the whole batch, so the gradient does not depend on the cut. A group without learning signal and
-without a KL term has a zero gradient; it is not run through the model, but its tokens still count.
+have in common, their image first of all, is computed once, also where the budget cuts it (`stems`). Every token's
+loss is divided by the number of tokens of the whole batch, so the gradient does not depend on the cut. A group
+without learning signal and without a KL term has a zero gradient; it is not run through the model, but its tokens
+still count.
 
 Reference log-probs come from frozen copies of the trained tensors, put in place of the current ones for one
 forward pass without gradient. With LoRA only the adapters are trained, so a reference costs their size alone
@@ -24,10 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from selfsight.errors import SelfsightError
-from selfsight.policy.features import ImageFeatures, vision_is_frozen
+from selfsight.policy.features import vision_is_frozen
 from selfsight.policy.loss import LossOptions, TokenLoss, group_advantages, grpo_token_loss, k3
 from selfsight.policy.records import Group, LearnStats, Rollout, StepStats
 from selfsight.policy.scoring import Batch, ScoreItem, plan, score_batch
+from selfsight.policy.stems import Shared
 from selfsight.policy.vlm import Vlm
 
 Reference = Literal["phase", "anchor"]
@@ -131,16 +133,16 @@ class Learner:
                 parameter.data = current[name]
 
     def _reference_logprobs(
-        self, batch: Batch, current: Tensor, temperature: float, features: Mapping[Reference, ImageFeatures]
+        self, batch: Batch, current: Tensor, temperature: float, shared: Mapping[Reference, Shared]
     ) -> dict[Reference, Tensor]:
         """Log-probs of the references that the loss weighs; equal weights give the numbers that are there."""
         of_version = {self.weight_version: current.detach()}
         found: dict[Reference, Tensor] = {}
-        for which, its_features in features.items():
+        for which, its_shared in shared.items():
             version = self._reference_versions.get(which)
             if version is None or version not in of_version:
                 with torch.no_grad(), self.weights_of(which):
-                    logprobs = score_batch(self.vlm, batch, temperature, its_features).logprobs
+                    logprobs = score_batch(self.vlm, batch, temperature, its_shared).logprobs
                 found[which] = logprobs
                 if version is not None:
                     of_version[version] = logprobs
@@ -169,14 +171,13 @@ class Learner:
         total = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
         sums = _Sums()
         batches = plan(self.vlm, [part.item for part in weighted], self.options.token_budget)
-        shown = [batch.images for batch in batches]
-        features = ImageFeatures(self.vlm, shown)
-        frozen = vision_is_frozen(self.vlm)
-        references = {which: features if frozen else ImageFeatures(self.vlm, shown) for which in self._weighed()}
+        shared = Shared(self.vlm, batches)
+        features = shared.features if vision_is_frozen(self.vlm) else None
+        references = {which: Shared(self.vlm, batches, features) for which in self._weighed()}
         for batch in batches:
-            self._micro_batch(batch, weighted, temperature, total, sums, features, references)
-            for used in {id(f): f for f in (features, *references.values())}.values():
-                used.release(batch.images)
+            self._micro_batch(batch, weighted, temperature, total, sums, shared, references)
+            for used in (*references.values(), shared):
+                used.release(batch)
         self._finite = self._finite and math.isfinite(sums.loss)
         scored = max(sums.tokens, 1)
         return LearnStats(
@@ -217,8 +218,8 @@ class Learner:
         temperature: float,
         total: int,
         sums: "_Sums",
-        features: ImageFeatures,
-        references: Mapping[Reference, ImageFeatures],
+        shared: Shared,
+        references: Mapping[Reference, Shared],
     ) -> None:
         device = self.vlm.device
         rollouts = [weighted[i].rollouts[k] for i, k in batch.members]
@@ -228,7 +229,7 @@ class Learner:
         ]
         behaviour = torch.from_numpy(np.concatenate([rollout.logprobs for rollout in rollouts])).float().to(device)
         advantages = torch.from_numpy(np.concatenate(spread)).float().to(device)
-        scores = score_batch(self.vlm, batch, temperature, features)
+        scores = score_batch(self.vlm, batch, temperature, shared)
         found = self._reference_logprobs(batch, scores.logprobs, temperature, references)
         parts_of_loss = grpo_token_loss(
             scores.logprobs,

@@ -234,7 +234,7 @@ def _add_lora(model: Any, options: LoraOptions) -> None:
 
 @contextmanager
 def recomputed_layers(model: Any) -> Iterator[None]:
-    """The forward pass in this block keeps the inputs of its layers alone, and the backward pass computes the rest again.
+    """A forward pass in this block keeps the inputs of its layers alone; the backward pass computes the rest again.
 
     transformers does so in training mode; the flag is set on the layers alone, so that no dropout module inside them
     wakes up. It is set in this block alone: from a layer that has it, transformers drops the cache, and what is decoded

@@ -21,7 +21,6 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
-from selfsight.policy.features import ImageFeatures
 from selfsight.policy.image_probe import check_images_are_seen
 from selfsight.policy.learner import Learner, LearnerOptions, Reference
 from selfsight.policy.loading import ModelOptions
@@ -29,6 +28,7 @@ from selfsight.policy.records import Group, LearnStats, Rollout, SampleRequest, 
 from selfsight.policy.samplers import Sampler
 from selfsight.policy.samplers.local import LocalSampler, LocalSamplerOptions
 from selfsight.policy.scoring import ScoreItem, plan, score_batch
+from selfsight.policy.stems import Shared
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.weights import save_folder, weights_hash
 
@@ -178,10 +178,10 @@ class Policy:
         order = list(members.values())
         out: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(pairs)
         batches = plan(self.vlm, items, _SCORING_BUDGET)
-        features = ImageFeatures(self.vlm, [batch.images for batch in batches])
+        shared = Shared(self.vlm, batches)
         for batch in batches:
-            flat = score_batch(self.vlm, batch, temperature, features).logprobs.float().cpu().numpy()
-            features.release(batch.images)
+            flat = score_batch(self.vlm, batch, temperature, shared).logprobs.float().cpu().numpy()
+            shared.release(batch)
             at = 0
             for index in (order[i][k] for i, k in batch.members):
                 size = len(pairs[index][1])

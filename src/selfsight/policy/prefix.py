@@ -15,6 +15,7 @@ Left out: sliding windows, attention sinks and linear attention (see `vlm._choos
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -89,6 +90,25 @@ class Prefill:
         # In one type: under autocast rotated keys are float32 and values are not.
         self.keys[layer], self.values[layer] = k.to(v.dtype), v
         return causal(q, k, v, scale).transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """Keys and values (1, K, S, D) by layer, and last hidden states (S, hidden), of a stem (see `stems`)."""
+
+    keys: dict[int, Tensor]
+    values: dict[int, Tensor]
+    hidden: Tensor
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [*self.keys.values(), *self.values.values(), self.hidden]
+
+    def detached(self) -> "Carried":
+        keys, values = (
+            {layer: x.detach().requires_grad_() for layer, x in own.items()} for own in (self.keys, self.values)
+        )
+        return Carried(keys, values, self.hidden.detach().requires_grad_())
 
 
 class Decode:

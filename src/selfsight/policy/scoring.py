@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from selfsight.images.source import ImageRef
-from selfsight.policy.features import ImageFeatures, image_inputs
+from selfsight.policy.features import image_inputs
 from selfsight.policy.padded import PaddedBatch, pack_padded
 from selfsight.policy.prefix import prepared_mask
 from selfsight.policy.processor import EncodedPrompt
-from selfsight.policy.trie import Path, Row, pack_rows
+from selfsight.policy.stems import Carried, Shared, carry
+from selfsight.policy.trie import Path, Row, Stem, pack_rows
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.vocabulary import Scores, token_scores
 
@@ -48,6 +49,10 @@ class Batch:
     def images(self) -> tuple[ImageRef, ...]:
         return self.rows.images
 
+    @property
+    def stem(self) -> Stem | None:
+        return self.rows.stem if isinstance(self.rows, Row) else None
+
 
 def plan(vlm: Vlm, items: Sequence[ScoreItem], token_budget: int) -> list[Batch]:
     """Every completion in exactly one batch of at most `token_budget` tokens, or alone if it is longer."""
@@ -58,7 +63,7 @@ def plan(vlm: Vlm, items: Sequence[ScoreItem], token_budget: int) -> list[Batch]
         vlm.check_length(item.prompt, max(len(completion) for completion in item.completions))
     found: Sequence[Row | PaddedBatch]
     if vlm.backend == "shared":
-        found = pack_rows(_paths(vlm, items), token_budget)
+        found = pack_rows(_paths(vlm, items), token_budget, carry=True)
     else:
         found = pack_padded([(items[i].prompt, items[i].completions[k]) for i, k in members], token_budget)
     batches = []
@@ -68,14 +73,17 @@ def plan(vlm: Vlm, items: Sequence[ScoreItem], token_budget: int) -> list[Batch]
     return batches
 
 
-def score_batch(vlm: Vlm, batch: Batch, temperature: float, features: ImageFeatures | None = None) -> Scores:
-    """Log-probs at the sampling temperature with placeholders banned, exactly as the sampler defines them."""
+def score_batch(vlm: Vlm, batch: Batch, temperature: float, shared: Shared | None = None) -> Scores:
+    """Log-probs at the sampling temperature with placeholders banned, exactly as the sampler defines them.
+
+    Without `shared` the batch computes its stem and its images' features itself, in the same graph.
+    """
     with vlm.compute(), vlm.recomputing():
-        images = image_inputs(vlm, batch.images) if features is None else features.inputs(batch.images)
+        images = image_inputs(vlm, batch.images) if shared is None else shared.features.inputs(batch.images)
         if isinstance(batch.rows, PaddedBatch):
             rows = batch.rows.forward(vlm, images)
         else:
-            rows = _forward(vlm, batch.rows, images)
+            rows = _forward(vlm, batch.rows, images, _stem_of(vlm, batch.rows, shared))
         targets = torch.from_numpy(batch.targets).to(vlm.device)
         return token_scores(rows, vlm.head if vlm.plain_head else None, targets, vlm.banned, temperature)
 
@@ -107,14 +115,23 @@ def _paths(vlm: Vlm, items: Sequence[ScoreItem]) -> list[Path]:
     return paths
 
 
-def _forward(vlm: Vlm, row: Row, images: dict[str, object]) -> Tensor:
+def _stem_of(vlm: Vlm, row: Row, shared: Shared | None) -> Carried | None:
+    if row.stem is None:
+        return None
+    if shared is None:
+        return carry(vlm, row.stem, image_inputs(vlm, row.stem.images))
+    return shared.carried(row.stem)
+
+
+def _forward(vlm: Vlm, row: Row, images: dict[str, object], carried: Carried | None) -> Tensor:
     """Hidden states (N, hidden) that predict each scored token."""
     hidden: Tensor = vlm.model.model(
-        input_ids=torch.from_numpy(row.ids)[None].to(vlm.device),
-        position_ids=vlm.position_argument(torch.from_numpy(row.planes)[:, None]),
+        input_ids=torch.from_numpy(row.ids[row.begin :])[None].to(vlm.device),
+        position_ids=vlm.position_argument(torch.from_numpy(row.planes[:, row.begin :])[:, None]),
         attention_mask=prepared_mask(vlm.device),
         use_cache=False,
-        shared_prefix=vlm.row_attention(row, vlm.device),
+        shared_prefix=vlm.row_attention(row, vlm.device, carried),
         **images,
     ).last_hidden_state
-    return hidden[0].index_select(0, torch.from_numpy(row.picked).to(vlm.device))
+    states = hidden[0] if carried is None else torch.cat((carried.hidden, hidden[0]))
+    return states.index_select(0, torch.from_numpy(row.picked).to(vlm.device))

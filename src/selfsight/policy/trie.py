@@ -22,8 +22,10 @@ A shared span that would save fewer than `_WORTH` tokens is repeated instead: a 
 per layer. The last token of a completion predicts nothing and is not an input. A path that is a prefix of
 another (a game's earlier turn) has no node of its own; its scored tokens lie inside the longer path.
 
-A trie larger than the budget is cut between its paths, and each part repeats what its paths share. Tries are
-put into rows first fit, in their sorted order, which depends on their content alone.
+A trie larger than the budget is cut between its paths. What all of them begin with, the `Stem`, need not be computed
+again in each part: with `carry` a part is a row of its own that names its stem, and whoever computes it begins behind
+the stem (see `stems`). What only some parts share deeper in the trie is repeated. Tries are put into rows first fit, in
+their sorted order, which depends on their content alone.
 
 Left out: merging what is equal after different beginnings (it would look at different keys).
 """
@@ -59,13 +61,25 @@ class Path:
 
 
 @dataclass(frozen=True, eq=False)
+class Stem:
+    """The S tokens that all parts of a cut trie begin with: `ids` (S,), `planes` (planes, S) and their images."""
+
+    ids: np.ndarray
+    planes: np.ndarray
+    images: tuple[ImageRef, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """A forest of n nodes over S tokens: `ids` (S,), `planes` (planes, S); see the module for the layout.
 
     `starts`, `stops` and `ends` (n,) are places: node i holds [starts, stops), its descendants [stops, ends).
     `images` are those whose tokens lie in the row, in order, repeated where the tokens are. `members` are the
     indices of the paths that are scored here, ascending; `picked` (N,) are the places whose next token is
-    scored, member by member.
+    scored, member by member. A row with a `stem` has it as its first node, and `images` are those behind it.
     """
 
     ids: np.ndarray
@@ -77,9 +91,15 @@ class Row:
     images: tuple[ImageRef, ...]
     members: tuple[int, ...]
     picked: np.ndarray
+    stem: Stem | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def begin(self) -> int:
+        """The first place behind the stem: what is before it is computed elsewhere."""
+        return 0 if self.stem is None else len(self.stem)
 
     @property
     def reach(self) -> np.ndarray:
@@ -102,18 +122,26 @@ class _Part(NamedTuple):
     low: int
     high: int
     spans: list[_Span]
+    stem: Stem | None = None
 
     @property
     def size(self) -> int:
         return sum(span.stop - span.begin for span in self.spans)
 
 
-def pack_rows(paths: Sequence[Path], token_budget: int) -> list[Row]:
-    """Rows of at most `token_budget` tokens; a single path that is longer goes alone."""
+def pack_rows(paths: Sequence[Path], token_budget: int, *, carry: bool = False) -> list[Row]:
+    """Rows of at most `token_budget` tokens, the stem's included; a single path that is longer goes alone.
+
+    With `carry` the parts of a cut trie have a common `stem`, in rows that follow each other.
+    """
     forest = _Forest(paths)
     rows: list[list[_Part]] = []
     sizes: list[int] = []
-    for part in forest.parts(token_budget):
+    for part in forest.parts(token_budget, carry):
+        if part.stem is not None:
+            rows.append([part])
+            sizes.append(token_budget)
+            continue
         at = next((i for i, size in enumerate(sizes) if size + part.size <= token_budget), len(rows))
         if at == len(rows):
             rows.append([])
@@ -150,26 +178,35 @@ class _Forest:
             if following is not None:
                 self.guests.append([])
 
-    def parts(self, token_budget: int) -> Iterator[_Part]:
-        """Whole tries; those above the budget cut into runs of neighbouring heads."""
+    def parts(self, token_budget: int, carry: bool) -> Iterator[_Part]:
+        """Whole tries; those above the budget cut into runs of neighbouring heads, with `carry` behind one stem."""
         starts = [span.head for span in self.grow(0, len(self.heads)).spans if span.parent == -1]
         for low, high in zip(starts, [*starts[1:], len(self.heads)], strict=True):
-            first = low
+            first, stem = low, None
             part = self.grow(low, high)
+            if carry and part.size > token_budget and high - low > 1:
+                stem = self.stem(part.spans[0])
             while part.size > token_budget and part.high - part.low > 1:
-                part = self.grow(first, first + 1)
-                while part.high < high and (longer := self.grow(first, part.high + 1)).size <= token_budget:
+                part = self.grow(first, first + 1, stem)
+                while part.high < high and (longer := self.grow(first, part.high + 1, stem)).size <= token_budget:
                     part = longer
                 yield part
                 first = part.high
-                part = self.grow(first, high)
-            if part.spans:
+                part = self.grow(first, high, stem)
+            if part.high > part.low:
                 yield part
 
-    def grow(self, low: int, high: int) -> _Part:
-        """The forest of heads [low, high): every span before its descendants, and these adjacent."""
-        spans: list[_Span] = []
-        waiting = [(low, high, 0, -1)] if low < high else []
+    def stem(self, root: _Span) -> Stem:
+        path = self.paths[self.heads[root.head]]
+        images = (image for number, image in enumerate(path.images, 1) if (path.numbers[: root.stop] == number).any())
+        return Stem(path.ids[: root.stop], path.planes[:, : root.stop], tuple(images))
+
+    def grow(self, low: int, high: int, stem: Stem | None = None) -> _Part:
+        """The forest of heads [low, high), behind their stem if there is one: every span before its descendants, and
+        these adjacent.
+        """
+        spans = [_Span(-1, low, 0, len(stem))] if stem is not None and low < high else []
+        waiting = [(low, high, len(stem) if stem is not None else 0, len(spans) - 1)] if low < high else []
         while waiting:
             first, last, begin, parent = waiting.pop()
             if last - first == 1:
@@ -181,7 +218,7 @@ class _Forest:
                 spans.append(_Span(parent, first, begin, depth))
                 begin, parent = depth, len(spans) - 1
             waiting.extend((a, b, begin, parent) for a, b in reversed(list(pairwise(bounds))))
-        return _Part(low, high, spans)
+        return _Part(low, high, spans, stem)
 
     def row(self, parts: Sequence[_Part]) -> Row:
         """The parts side by side, flat."""
@@ -198,7 +235,8 @@ class _Forest:
                 at += size
                 path = self.paths[self.heads[span.head]]
                 for number, image in enumerate(path.images, 1):
-                    if span.begin <= int((path.numbers == number).argmax()) < span.stop:
+                    carried = part.stem is not None and span.parent == -1
+                    if not carried and span.begin <= int((path.numbers == number).argmax()) < span.stop:
                         images.append(image)
                 if span.stop == len(path):  # a leaf: inner spans end before every head they hold
                     places = np.concatenate(chains[-1])
@@ -222,6 +260,7 @@ class _Forest:
             images=tuple(images),
             members=chosen,
             picked=np.concatenate([members[index][self.paths[index].prompt - 1 :] for index in chosen]),
+            stem=parts[0].stem,
         )
 
 

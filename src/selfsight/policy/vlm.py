@@ -29,6 +29,8 @@ from selfsight.policy.trie import Row, pack_rows
 
 logger = logging.getLogger(__name__)
 
+RowAttention = Callable[[Row, torch.device, prefix.Carried | None], prefix.Layout]
+
 # Families whose text decoder is plain causal attention, each covered by tests/policy/test_prefix.py.
 SHARED_PREFIX_FAMILIES = frozenset({"qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "smolvlm", "llava_onevision"})
 # Families whose masks depend on which tokens are an image's: without them transformers takes a causal mask, silently.
@@ -61,7 +63,7 @@ class Vlm:
         rope = getattr(self.text_config, "rope_parameters", None) or {}
         self._has_mrope = "mrope_section" in rope
         self.takes_features = "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters
-        self.row_attention: Callable[[Row, torch.device], prefix.Layout] = TrieAttention
+        self.row_attention: RowAttention = TrieAttention
         self.sees_images_both_ways = model.config.model_type in MODALITY_MASKED_FAMILIES
         self.plain_head = _head_is_plain(self)
         self.backend, self.backend_reason = _choose_backend(self)
@@ -240,7 +242,7 @@ def _why_not_shared(vlm: Vlm) -> str | None:
 class _EveryTokenBefore:
     """A layout that is wrong for a row of tries: a token looks at all before it, those of siblings included."""
 
-    def __init__(self, row: Row, device: torch.device) -> None: ...
+    def __init__(self, row: Row, device: torch.device, carried: prefix.Carried | None = None) -> None: ...
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         return prefix.causal(q, k, v, scale).transpose(1, 2)
@@ -276,7 +278,7 @@ def _probe_ids(vlm: Vlm) -> np.ndarray:
     return np.array([usable[:12], [*usable[:8], *usable[12:16]]])
 
 
-def _probe(vlm: Vlm, layout_of: Callable[[Row, torch.device], prefix.Layout] | None = None) -> Tensor:
+def _probe(vlm: Vlm, layout_of: RowAttention | None = None) -> Tensor:
     """Last hidden states (2, 12, hidden) of the probe in float32, from two rows, or from one with a layout."""
     ids = _probe_ids(vlm)
     places = np.broadcast_to(np.arange(12), (3, 12))
@@ -285,7 +287,7 @@ def _probe(vlm: Vlm, layout_of: Callable[[Row, torch.device], prefix.Layout] | N
     # With a "prompt" of one token the places of all twelve are picked.
     paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), (), 1) for row in ids]
     (row,) = pack_rows(paths, 24)
-    layout = layout_of(row, vlm.device)
+    layout = layout_of(row, vlm.device, None)
     mask = prefix.prepared_mask(vlm.device)
     hidden = _hidden(vlm, row.ids[None], row.planes[:, None], attention_mask=mask, shared_prefix=layout)
     return hidden[0, torch.from_numpy(row.picked).to(vlm.device)].float().unflatten(0, (2, 12))
