@@ -162,6 +162,16 @@ def test_plain_lines_come_at_most_once_a_second_but_the_last_always() -> None:
     assert lines[-1].startswith("votes 1000/1000")
 
 
+def test_a_phase_that_takes_longer_than_was_said_tells_no_total_any_more() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with PlainProgress(stream, clock=clock) as progress:
+        progress.phase("curation", 1)
+        for _ in range(2):
+            clock.now += 30
+            progress.step({})
+    assert stream.getvalue().splitlines() == ["curation: 1 steps", "curation 1/1  0 s left", "curation 2"]
+
+
 def test_a_phase_of_unknown_length_has_no_time_left() -> None:
     stream = io.StringIO()
     progress = PlainProgress(stream)

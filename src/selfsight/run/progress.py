@@ -76,6 +76,8 @@ class Tally:
 
     def step(self, metrics: Mapping[str, object]) -> None:
         self.done += 1
+        if self.total is not None and self.done > self.total:
+            self.total = None  # it takes more than was thought: nobody knows how many
         self.metrics.update(metrics)
 
     def seconds_left(self) -> float | None:

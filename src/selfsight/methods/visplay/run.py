@@ -158,8 +158,6 @@ class Visplay(Method):
             # At least pool_images are looked at; more only while the pool is not full.
             if start >= config.visplay.pool_images and len(curated.pool) >= pool_wanted(config):
                 break
-            if piece == first_attempt:
-                loop.progress.phase(f"round {stage.round}: curation, more images for the pool", None)
             loop.stop_here(stage, 0)
             asked += self._piece(loop, stage, folder, piece, start, count, memory)
             curated = decide(asked, config, memory, stage.round, self.labeller)
