@@ -23,6 +23,7 @@ from torch import nn
 
 from selfsight.errors import SelfsightError
 from selfsight.policy.patches import embed_patches_by_products
+from selfsight.policy.windows import attend_by_length
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +167,7 @@ def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Mo
     model.to(options.device)
     model.eval()
     embed_patches_by_products(model)
+    attend_by_length(model)
     model.requires_grad_(full)
     if trainable and options.lora is not None:
         _add_lora(model, options.lora)

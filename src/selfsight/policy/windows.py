@@ -1,0 +1,62 @@
+"""A vision tower's attention over windows, and over images, with one call for all of one length.
+
+Towers of the Qwen family attend within windows of an image, or within images, laid out one after the other.
+transformers calls attention once for each of them, in a Python loop: 80 calls in each of 28 layers for one image of a
+million pixels. Flash attention gets them all at once, with the places where they begin. The function here takes that
+form and lays equal lengths side by side for PyTorch's attention; it needs nothing installed and runs on any device.
+
+Shapes: S patches in n windows, H heads, D head size.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+# transformers hands over the windows' places if the name has "flash" in it.
+ATTENTION_NAME = "selfsight_flash_by_length"
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """(1, H, S, D) each to (1, S, H, D)."""
+    assert cu_seq_lens_q is not None and attention_mask is None
+    bounds = cu_seq_lens_q.tolist()
+    sizes = torch.tensor([last - first for first, last in pairwise(bounds)])
+    lengths = sizes.unique().tolist()
+    if len(lengths) == 1:
+        out = _side_by_side(query[0], key[0], value[0], lengths[0], scaling)
+        return out[None], None
+    starts = torch.tensor(bounds[:-1])
+    out = torch.empty_like(query[0].transpose(0, 1))
+    for length in lengths:
+        places = (starts[sizes == length][:, None] + torch.arange(length)).flatten().to(query.device)
+        q, k, v = (x[0].index_select(1, places) for x in (query, key, value))
+        out = out.index_copy(0, places, _side_by_side(q, k, v, length, scaling))
+    return out[None], None
+
+
+def _side_by_side(q: Tensor, k: Tensor, v: Tensor, length: int, scaling: float | None) -> Tensor:
+    """Windows of one length, (H, n x length, D) each to (n x length, H, D)."""
+    q, k, v = (x.unflatten(1, (-1, length)).transpose(0, 1) for x in (q, k, v))
+    out: Tensor = scaled_dot_product_attention(q, k, v, scale=scaling)
+    return out.transpose(1, 2).flatten(0, 1)
+
+
+def attend_by_length(model: Any) -> None:
+    """Has the vision tower of a model use it, where transformers can hand over windows."""
+    from transformers import AttentionInterface
+
+    if model.config.model_type in ("qwen2_5_vl", "qwen3_vl"):
+        AttentionInterface.register(ATTENTION_NAME, _attention)
+        model.model.visual.config._attn_implementation = ATTENTION_NAME
