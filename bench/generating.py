@@ -20,7 +20,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from selfsight.policy import Rollout, SampleRequest, Sampling
 from selfsight.policy.processor import EncodedPrompt, stack_pixels
-from selfsight.policy.samplers.local import inverse_cdf, sample_stream
+from selfsight.policy.samplers.drawing import inverse_cdf, sample_stream
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.vocabulary import masked_logits
 

@@ -9,7 +9,7 @@ import torch
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
 from selfsight.policy import LoraOptions, Policy, SampleRequest, Sampling
-from selfsight.policy.samplers.local import inverse_cdf, sample_stream
+from selfsight.policy.samplers.drawing import inverse_cdf, sample_stream
 from tiny_models import build_qwen2_5_vl
 
 from .conftest import FAMILIES, FAST, PROMPTS, Load, flat, follow_what_they_report, image, requests, rescored

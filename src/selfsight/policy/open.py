@@ -14,6 +14,7 @@ from selfsight.policy.learner import LearnerOptions
 from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
 from selfsight.policy.loss import LossOptions
 from selfsight.policy.policy import Policy
+from selfsight.policy.samplers.local import LocalSamplerOptions
 from selfsight.policy.samplers.vllm.engines import Engines
 from selfsight.policy.samplers.vllm.options import require_vllm
 from selfsight.run.seeds import derive
@@ -88,6 +89,7 @@ def open_policy(
         open_image=opener,
         options=options,
         learning=learning if trainable else None,
+        sampling=LocalSamplerOptions(kv_cache_gib=config.sampler.kv_cache_gib),
     )
     if config.sampler.backend == "vllm":
         policy.sampler = (engines or Engines(config.sampler)).sampler(policy)

@@ -7,6 +7,7 @@ keyword arguments; without one it is ordinary SDPA. No S x S mask exists. One ob
   Decode         one new token per running sample; prompt keys are stored once per prompt and multiplied with
                  all its samples' queries at once (as in Hydragen, arXiv 2402.05099), joined with the sample's
                  own keys in a single softmax
+  Together       several of the last kind, begun at different times
 
 Shapes: B prompts, P prompt tokens (right padded), G samples, R running rows, H query heads = K key heads x `rep`,
 D head size.
@@ -158,6 +159,12 @@ class Decode:
         )  # cell -> row; empty cells compute row 0 again and are never read
         self._row[self._cell] = torch.arange(len(self.owner), device=self.owner.device)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens whose keys are kept for prompts, padding included."""
+        prompts, _, longest, _ = next(iter(self.prefix_k.values())).shape
+        return int(prompts * longest)
+
     def keep(self, rows: Tensor) -> None:
         """Keeps these rows (ascending) and forgets every other."""
         prompts, owner = torch.unique_consecutive(self.owner[rows], return_inverse=True)
@@ -211,3 +218,15 @@ class Decode:
         """(B, K, G, rep, ...) to (R, K, rep, ...)."""
         rows = cells.transpose(1, 2).flatten(0, 1)
         return rows if self._uniform else rows[self._cell]
+
+
+class Together:
+    """Layouts of several waves, side by side in the rows of one pass."""
+
+    def __init__(self, layouts: Sequence[Decode]) -> None:
+        self.layouts = layouts
+        self.sizes = [len(layout.owner) for layout in layouts]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        parts = zip(self.layouts, q.split(self.sizes), k.split(self.sizes), v.split(self.sizes), strict=True)
+        return torch.cat([layout.attend(layer, own_q, own_k, own_v, scale) for layout, own_q, own_k, own_v in parts])

@@ -144,6 +144,15 @@ class Vlm:
         ).last_hidden_state
         return hidden[:, 0]
 
+    @property
+    def key_value_bytes(self) -> int:
+        """Memory of one token's keys and values in all layers."""
+        text = self.text_config
+        head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        return int(
+            2 * text.num_hidden_layers * text.num_key_value_heads * head * getattr(torch, self.options.dtype).itemsize
+        )
+
     def check_length(self, prompt: EncodedPrompt, completion: int) -> None:
         limit = getattr(self.text_config, "max_position_embeddings", None)
         if limit is not None and len(prompt) + completion > limit:
