@@ -30,8 +30,8 @@ from selfsight.policy.samplers.wave import CachedWave, SharedWave, Wave, next_lo
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.vocabulary import masked_logits
 
-# Of the budget, while requests wait: the next wave begins when an eighth of a wave's samples are left. Waves of half the
-# budget take fewer steps in all (57 against 75, for 3,200 answers of the starter), but a CPU is no quicker for it.
+# Of the budget, while requests wait: the next wave begins when an eighth of a wave's samples are left. Waves of half
+# the budget take fewer steps (57 against 75, for 3,200 answers of the starter), but a CPU is no quicker for it.
 _WAVE = 7 / 8
 _ON_CPU = 65536  # tokens; of the starter they take 0.6 GiB
 
