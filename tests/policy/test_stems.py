@@ -1,5 +1,7 @@
 """A trie that is cut computes what its parts begin with once, and its log-probs and gradients are those of one pass."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +10,19 @@ import torch
 
 from selfsight.policy import Group, LoraOptions, Policy, Rollout
 from selfsight.policy.blocks import DenseMask
+from selfsight.policy.prefix import Prefill
 from selfsight.policy.scoring import ScoreItem, plan, score, score_batch
 from selfsight.policy.stems import Shared
 
 from .conftest import FAMILIES, FAST, PROMPTS, WITH_KL, Load
 
 BUDGET = 60  # tokens; a prompt alone has 20 to 45
+
+
+@pytest.fixture(autouse=True)
+def passes_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These prompts are so short that a pass of their own would not be worth it."""
+    monkeypatch.setattr("selfsight.policy.trie._PASS", 0)
 
 
 def groups() -> list[Group]:
@@ -92,19 +101,53 @@ def test_log_probs_behind_a_stem_are_those_of_one_pass(load: Load, dense: bool) 
             assert (found.logprobs - expected[where]).abs().max() < 1e-5
 
 
-def test_every_token_goes_through_the_decoder_once(load: Load) -> None:
-    policy = load(learning=FAST)
+def tokens_seen(policy: Policy, budget: int, some: list[Group]) -> tuple[int, int]:
+    """Forward passes of one `learn`, and their tokens."""
     seen: list[int] = []
-    policy.vlm.model.model.register_forward_pre_hook(
+    hook = policy.vlm.model.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    counts = []
-    for budget in (100_000, BUDGET):
-        seen.clear()
-        learned(policy, budget, groups()[1:2])
-        counts.append((len(seen), sum(seen)))
-    (_, once), (passes, cut) = counts
+    learned(policy, budget, some)
+    hook.remove()
+    return len(seen), sum(seen)
+
+
+def test_every_token_of_a_group_goes_through_the_decoder_once(load: Load) -> None:
+    policy = load(learning=FAST)
+    (_, once), (passes, cut) = (tokens_seen(policy, budget, groups()[1:2]) for budget in (100_000, BUDGET))
     assert passes > 3 and cut == once
+
+
+def test_groups_with_a_common_system_text_have_a_stem_each(load: Load) -> None:
+    policy = load(learning=FAST)
+    asked = [replace(group.prompt, system="You look.") for group in groups()[1:3]]  # two images
+    some = [Group(prompt, group.rollouts, group.rewards) for prompt, group in zip(asked, groups()[1:3], strict=True)]
+    (_, once), (passes, cut) = (tokens_seen(policy, budget, some) for budget in (100_000, 80))
+    (same, other) = (policy.vlm.encoder.encode(prompt).input_ids for prompt in asked)
+    preamble = int((same[: len(other)] != other[: len(same)]).argmax())
+    assert passes > 4 and preamble >= 8
+    assert cut <= once + preamble
+    policy.begin_phase()
+    assert apart(learned(policy, 80, some), learned(policy, 100_000, some)) < 1e-5
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_pass_without_a_backward_leaves_nothing_behind(load: Load, checkpointing: bool) -> None:
+    """A checkpointed layer holds the layout, and the layout must not hold what was computed."""
+    policy = load(learning=FAST, gradient_checkpointing=checkpointing)
+    (batch, *_) = plan(policy.vlm, items_of(policy), BUDGET)
+    alive = []
+
+    class Seen(Prefill):
+        def __init__(self) -> None:
+            super().__init__()
+            alive.append(weakref.ref(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selfsight.policy.stems.Prefill", Seen)
+        score_batch(policy.vlm, batch, 1.0)
+    gc.collect()
+    assert len(alive) == 1 and alive[0]() is None
 
 
 def test_control_a_stem_that_gets_no_gradient_is_noticed(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

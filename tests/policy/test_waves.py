@@ -1,5 +1,7 @@
 """Waves join the steps of those that run as soon as there is room, and no sample notices."""
 
+import weakref
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfsight.language.prompts import Prompt
 from selfsight.policy import LocalSamplerOptions, LoraOptions, Policy, SampleRequest, Sampling
 from selfsight.policy.prefix import Layout
 from selfsight.policy.samplers.local import LocalSampler
+from selfsight.policy.samplers.wave import Wave
 from tiny_models import build_qwen2_5_vl
 
-from .conftest import FAMILIES, FAST, PROMPTS, Load, flat, rescored
+from .conftest import FAMILIES, FAST, PROMPTS, Load, flat, image, rescored
 from .test_sampler import _end_early
 
 LONG = Sampling(max_completion_length=24)
@@ -77,6 +81,50 @@ def test_what_fits_into_the_budget_is_one_wave(load: Load, monkeypatch: pytest.M
     rows = steps_of(policy, monkeypatch)
     policy.sample(many(), LONG)
     assert rows[0] == 48 and len(rows) <= 23
+
+
+def test_prompts_of_other_lengths_count_as_they_are_laid_out(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All prompts of a wave are as long as its longest: one long one among short ones must not pass the budget."""
+    budget = 1500
+    policy = load(waves=budget)
+    long = Prompt(image(1), " ".join(["circle"] * 300))
+    asked = [SampleRequest("long", long, 2, 1), *many(30, 2)]
+    held = []
+    draw = LocalSampler._draw
+
+    def watched(self: LocalSampler, waves: Sequence[Wave], logits: Tensor, sampling: Sampling) -> None:
+        held.append(sum(wave.held for wave in waves))
+        draw(self, waves, logits, sampling)
+
+    monkeypatch.setattr(LocalSampler, "_draw", watched)
+    drawn = policy.sample(asked, LONG)
+    assert max(held) <= budget
+    assert flat({"long": drawn["long"]}) == flat(policy.sample(asked[:1], LONG))
+
+
+def test_a_wave_that_is_done_is_gone_before_the_next_begins(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = load(waves=300)
+    seen: list[weakref.ref[Wave]] = []
+    begin = LocalSampler._begin
+
+    def watched(self: LocalSampler, asked: Any, sampling: Sampling) -> Wave:
+        assert not any(wave.done for wave in (ref() for ref in seen) if wave is not None)
+        wave = begin(self, asked, sampling)
+        seen.append(weakref.ref(wave))
+        return wave
+
+    monkeypatch.setattr(LocalSampler, "_begin", watched)
+    policy.sample(many(), LONG)
+    assert len(seen) > 3
+
+
+def test_no_more_samples_at_once_than_logits_have_room(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = flat(load().sample(many(), LONG))
+    monkeypatch.setattr("selfsight.policy.samplers.local._LOGITS", 10 * 400)
+    policy = load()
+    rows = steps_of(policy, monkeypatch)
+    assert flat(policy.sample(many(), LONG)) == expected
+    assert max(rows) <= 10
 
 
 @pytest.mark.parametrize("options", [{"lora": LoraOptions(rank=2)}, {"dtype": "bfloat16"}], ids=["lora", "bfloat16"])

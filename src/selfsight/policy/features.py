@@ -109,7 +109,7 @@ class ImageFeatures:
 def backward_through(sources: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:
     """The gradients that detached copies have gathered, through what they are copies of."""
     reached = [
-        (source, leaf.grad)
+        (source, leaf.grad.to(source.dtype))
         for source, leaf in zip(sources, leaves, strict=True)
         if leaf.grad is not None and source.requires_grad
     ]

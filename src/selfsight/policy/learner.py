@@ -38,7 +38,7 @@ _SKIPS_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class LearnerOptions:
-    """The optimiser's numbers; `token_budget` bounds the tokens of one micro-batch (those computed).
+    """The optimiser's numbers; `token_budget` bounds the tokens of one micro-batch, those of its stem included.
 
     On a CPU small micro-batches are quicker (2,048 to 4,096 tokens were best); a GPU wants tens of thousands.
     """

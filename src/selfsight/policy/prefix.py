@@ -86,10 +86,18 @@ class Prefill:
     def __init__(self) -> None:
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
+        self._taken = False
+
+    def take(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Keys and values, not kept any longer; a checkpointed layer that is computed again leaves nothing here."""
+        found = self.keys, self.values
+        self.keys, self.values, self._taken = {}, {}, True
+        return found
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        # In one type: under autocast rotated keys are float32 and values are not.
-        self.keys[layer], self.values[layer] = k.to(v.dtype), v
+        if not self._taken:
+            # In one type: under autocast rotated keys are float32 and values are not.
+            self.keys[layer], self.values[layer] = k.to(v.dtype), v
         return causal(q, k, v, scale).transpose(1, 2)
 
 
@@ -106,10 +114,11 @@ class Carried:
         return [*self.keys.values(), *self.values.values(), self.hidden]
 
     def detached(self) -> "Carried":
+        """Copies of their own for gradients, which add up in float32."""
         keys, values = (
-            {layer: x.detach().requires_grad_() for layer, x in own.items()} for own in (self.keys, self.values)
+            {layer: x.detach().float().requires_grad_() for layer, x in own.items()} for own in (self.keys, self.values)
         )
-        return Carried(keys, values, self.hidden.detach().requires_grad_())
+        return Carried(keys, values, self.hidden.detach().float().requires_grad_())
 
 
 class Decode:

@@ -133,5 +133,5 @@ def _forward(vlm: Vlm, row: Row, images: dict[str, object], carried: Carried | N
         shared_prefix=vlm.row_attention(row, vlm.device, carried),
         **images,
     ).last_hidden_state
-    states = hidden[0] if carried is None else torch.cat((carried.hidden, hidden[0]))
+    states = hidden[0] if carried is None else torch.cat((carried.hidden.to(hidden.dtype), hidden[0]))
     return states.index_select(0, torch.from_numpy(row.picked).to(vlm.device))

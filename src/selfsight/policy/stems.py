@@ -3,9 +3,9 @@
 A trie above the token budget is worked through in parts (`trie`). Each part needs the keys and values of its stem, and
 the stem's hidden states where they predict a scored token. The first part computes them; the others take them over.
 
-Gradients stay exact. Parts see detached copies, whose gradients add up; after the last part the sums go through the
-stem in one backward pass. So a prompt is computed once however small the budget is, and at any time there are the
-activations of one stem and one part. `features` does the same for images.
+Gradients stay exact, up to rounding. Parts see detached copies, whose gradients add up; after the last part the sums go
+through the stem in one backward pass. So a long prompt is computed once however small the budget is, and at any time
+there are the activations of one stem and one part. `features` does the same for images.
 
 Shapes: S tokens of a stem, K key heads, D head size.
 """
@@ -35,7 +35,7 @@ def carry(vlm: Vlm, stem: Stem, images: dict[str, Any]) -> Carried:
         shared_prefix=prefill,
         **images,
     ).last_hidden_state
-    return Carried(dict(prefill.keys), dict(prefill.values), hidden[0])
+    return Carried(*prefill.take(), hidden[0])
 
 
 class Part(Protocol):

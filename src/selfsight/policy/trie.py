@@ -24,8 +24,10 @@ another (a game's earlier turn) has no node of its own; its scored tokens lie in
 
 A trie larger than the budget is cut between its paths. What all of them begin with, the `Stem`, need not be computed
 again in each part: with `carry` a part is a row of its own that names its stem, and whoever computes it begins behind
-the stem (see `stems`). What only some parts share deeper in the trie is repeated. Tries are put into rows first fit, in
-their sorted order, which depends on their content alone.
+the stem (see `stems`). A stem can be the beginning of the whole trie, or of each of the tries behind that beginning
+(the prompts behind the first words of a chat template), or not be worth its pass: what costs least is taken. What is
+shared elsewhere is repeated in each part. Tries are put into rows first fit, in their sorted order, which depends on
+their content alone.
 
 Left out: merging what is equal after different beginnings (it would look at different keys).
 """
@@ -40,6 +42,8 @@ import numpy as np
 from selfsight.images.source import ImageRef
 
 _WORTH = 8  # tokens
+_PASS = 64  # tokens that a pass of its own is worth
+_LEAST = 4  # a part has at least the budget over this for itself, however long its stem is
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +133,20 @@ class _Part(NamedTuple):
         return sum(span.stop - span.begin for span in self.spans)
 
 
+def _cost(parts: Sequence[_Part], token_budget: int) -> int:
+    """Tokens of these parts, each stem's once, and what their passes cost besides, as tokens."""
+    stems = {id(part.stem): len(part.stem) for part in parts if part.stem is not None}
+    behind = [part.size - len(part.stem) for part in parts if part.stem is not None]
+    others = sum(part.size for part in parts if part.stem is None)
+    passes = len(stems) + len(behind) - (-others // token_budget)
+    return sum(stems.values()) + sum(behind) + others + _PASS * passes
+
+
 def pack_rows(paths: Sequence[Path], token_budget: int, *, carry: bool = False) -> list[Row]:
     """Rows of at most `token_budget` tokens, the stem's included; a single path that is longer goes alone.
 
-    With `carry` the parts of a cut trie have a common `stem`, in rows that follow each other.
+    With `carry` the parts of a cut trie have a common `stem`, in rows that follow each other. Behind a stem that takes
+    most of the budget a row has a quarter of the budget all the same.
     """
     forest = _Forest(paths)
     rows: list[list[_Part]] = []
@@ -179,22 +193,51 @@ class _Forest:
                 self.guests.append([])
 
     def parts(self, token_budget: int, carry: bool) -> Iterator[_Part]:
-        """Whole tries; those above the budget cut into runs of neighbouring heads, with `carry` behind one stem."""
+        """Whole tries; those above the budget cut into runs of neighbouring heads, with `carry` behind a stem."""
         starts = [span.head for span in self.grow(0, len(self.heads)).spans if span.parent == -1]
         for low, high in zip(starts, [*starts[1:], len(self.heads)], strict=True):
-            first, stem = low, None
-            part = self.grow(low, high)
-            if carry and part.size > token_budget and high - low > 1:
-                stem = self.stem(part.spans[0])
-            while part.size > token_budget and part.high - part.low > 1:
-                part = self.grow(first, first + 1, stem)
-                while part.high < high and (longer := self.grow(first, part.high + 1, stem)).size <= token_budget:
-                    part = longer
-                yield part
-                first = part.high
-                part = self.grow(first, high, stem)
-            if part.high > part.low:
-                yield part
+            if carry:
+                yield from self.carried(low, high, token_budget)
+            else:
+                yield from self.runs([*range(low, high), high], token_budget)
+
+    def runs(self, bounds: Sequence[int], room: int, stem: Stem | None = None) -> Iterator[_Part]:
+        """Parts that begin and end at `bounds`, as large as there is room for besides the stem, or of one step."""
+        before = 0 if stem is None else len(stem)
+        first = 0
+        while first < len(bounds) - 1:
+            last = first + 1
+            part = self.grow(bounds[first], bounds[last], stem)
+            while last + 1 < len(bounds):
+                longer = self.grow(bounds[first], bounds[last + 1], stem)
+                if longer.size - before > room:
+                    break
+                part, last = longer, last + 1
+            yield part
+            first = last
+
+    def carried(self, low: int, high: int, token_budget: int) -> list[_Part]:
+        """The trie of heads [low, high) whole or cut: behind its root, or the tries behind that apart, or with nothing
+        carried; what costs least.
+        """
+        whole = self.grow(low, high)
+        if whole.size <= token_budget or high - low == 1:
+            return [whole]
+        root = whole.spans[0]
+        room = max(token_budget - root.stop, token_budget // _LEAST)
+        heads = [*range(low, high), high]
+        apart: list[_Part] = []
+        few: list[int] = []  # bounds of neighbours that fit into the budget, each for itself
+        depth = min(self.shared[low + 1 : high])
+        for first, last in pairwise([low, *(i for i in range(low + 1, high) if self.shared[i] == depth), high]):
+            if self.grow(first, last).size <= token_budget:
+                few = [*(few or [first]), last]
+                continue
+            apart += [*self.runs(few, token_budget), *self.carried(first, last, token_budget)]
+            few = []
+        apart += self.runs(few, token_budget)
+        ways = (list(self.runs(heads, room, self.stem(root))), apart, list(self.runs(heads, token_budget)))
+        return min(ways, key=lambda parts: _cost(parts, token_budget))
 
     def stem(self, root: _Span) -> Stem:
         path = self.paths[self.heads[root.head]]

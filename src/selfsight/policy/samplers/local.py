@@ -33,6 +33,7 @@ from selfsight.policy.vocabulary import masked_logits
 # Of the budget, while requests wait: the next wave begins when an eighth of a wave's samples are left. Waves of half
 # the budget take fewer steps (57 against 75, for 3,200 answers of the starter), but a CPU is no quicker for it.
 _WAVE = 7 / 8
+_LOGITS = 1 << 28  # held at once: 1,766 samples of a vocabulary of 152,000
 _ON_CPU = 65536  # tokens; of the starter they take 0.6 GiB
 
 
@@ -61,6 +62,8 @@ class LocalSampler:
         self._features: ImageFeatures | None = None
         self._eos = torch.zeros_like(vlm.banned)
         self._eos[list(vlm.eos_ids)] = True
+        self._tokens_at_once = self.options.tokens_at_once(vlm)
+        self._most_rows = max(1, _LOGITS // len(vlm.banned))
 
     def publish(self, weight_version: int) -> None:
         self.weight_version = weight_version
@@ -93,22 +96,24 @@ class LocalSampler:
             raise ValueError("two sample requests share an id; rollouts are joined by id")
         out: dict[str, list[Rollout]] = {request.id: [] for request in requests}
         waiting = self._planned([r for r in requests if r.n > 0], sampling.max_completion_length)
-        budget = self.options.tokens_at_once(self.vlm)
         running: list[Wave] = []
         with self.vlm.compute():
             while waiting or running:
-                while waiting and (not running or self._joins(running, waiting[0].size, budget)):
-                    wave = self._begin(waiting.popleft().asked, sampling)
-                    self._draw([wave], wave.first(), sampling)
-                    running.append(wave)
-                for wave in running:
-                    if wave.done:
-                        for rollout in wave.rollouts(self.weight_version):
-                            out[rollout.request_id].append(rollout)
-                running = [wave for wave in running if not wave.done]
+                while waiting and (not running or self._joins(running, waiting[0])):
+                    running.append(self._begin(waiting.popleft().asked, sampling))
+                    self._draw(running[-1:], running[-1].first(), sampling)
+                running = self._still_running(running, out)
                 if running:
                     self._draw(running, self._next(running), sampling)
+                    running = self._still_running(running, out)  # what is done must be gone when the next one begins
         return out
+
+    def _still_running(self, waves: Sequence[Wave], out: dict[str, list[Rollout]]) -> list[Wave]:
+        """Those that are not done; the others' rollouts go to `out`."""
+        for wave in waves:
+            for rollout in wave.rollouts(self.weight_version) if wave.done else ():
+                out[rollout.request_id].append(rollout)
+        return [wave for wave in waves if not wave.done]
 
     def _planned(self, requests: list[SampleRequest], new: int) -> "deque[_Planned]":
         """Waves of `_WAVE` of the budget, of the whole if that holds all; a larger request goes alone.
@@ -120,26 +125,27 @@ class LocalSampler:
             request.id: seen.setdefault(tuple(image.id for image in request.prompt.images), len(seen))
             for request in requests
         }
-        sized = []
+        all_of_them = _Planned(new)
+        waves = deque([_Planned(new)])
         for request in sorted(requests, key=lambda request: order[request.id]):
             prompt = self.vlm.encoder.encode(request.prompt)
             self.vlm.check_length(prompt, new)
-            sized.append((request, prompt, len(prompt) + request.n * new))
-        budget = self.options.tokens_at_once(self.vlm)
-        at_once = budget if sum(size for _, _, size in sized) <= budget else int(_WAVE * budget)
-        waves: deque[_Planned] = deque()
-        for request, prompt, size in sized:
-            alone = self.vlm.backend == "padded"
-            if waves and waves[-1].size + size <= at_once and not alone:
-                waves[-1].asked.append((request, prompt))
-                waves[-1].size += size
-            else:
-                waves.append(_Planned([(request, prompt)], size))
-        return waves
+            all_of_them.add(request, prompt)
+        budget = self._tokens_at_once
+        at_once = budget if all_of_them.size <= budget else int(_WAVE * budget)
+        for request, prompt in all_of_them.asked:
+            last = waves[-1]
+            full = last.size_with(request, prompt) > at_once or last.rows + request.n > self._most_rows
+            if last.asked and (full or self.vlm.backend == "padded"):
+                waves.append(_Planned(new))
+            waves[-1].add(request, prompt)
+        return waves if requests else deque()
 
-    def _joins(self, running: Sequence[Wave], size: int, budget: int) -> bool:
-        """Whether a wave of this size may begin beside those that run."""
-        return self.vlm.backend == "shared" and sum(wave.held for wave in running) + size <= budget
+    def _joins(self, running: Sequence[Wave], planned: "_Planned") -> bool:
+        """Whether a wave may begin beside those that run."""
+        held, rows = sum(wave.held for wave in running), sum(map(len, running))
+        fits = held + planned.size <= self._tokens_at_once and rows + planned.rows <= self._most_rows
+        return self.vlm.backend == "shared" and fits
 
     def _begin(self, asked: list[tuple[SampleRequest, EncodedPrompt]], sampling: Sampling) -> Wave:
         kind = SharedWave if self.vlm.backend == "shared" else CachedWave
@@ -165,9 +171,24 @@ class LocalSampler:
             wave.take(own, their)
 
 
-@dataclass
 class _Planned:
-    """Requests of a wave, and the tokens that they may come to."""
+    """Requests of a wave; prompts are laid out at the length of the longest, and samples may come to `new` tokens."""
 
-    asked: list[tuple[SampleRequest, EncodedPrompt]]
-    size: int
+    def __init__(self, new: int) -> None:
+        self.new, self.rows, self.longest = new, 0, 0
+        self.asked: list[tuple[SampleRequest, EncodedPrompt]] = []
+
+    @property
+    def size(self) -> int:
+        """Tokens whose keys it may come to hold."""
+        return len(self.asked) * self.longest + self.rows * self.new
+
+    def add(self, request: SampleRequest, prompt: EncodedPrompt) -> None:
+        self.asked.append((request, prompt))
+        self.rows += request.n
+        self.longest = max(self.longest, len(prompt))
+
+    def size_with(self, request: SampleRequest, prompt: EncodedPrompt) -> int:
+        """The size, were this one added."""
+        longest = max(self.longest, len(prompt))
+        return (len(self.asked) + 1) * longest + (self.rows + request.n) * self.new

@@ -31,6 +31,8 @@ _COMPACT_BELOW = 0.8  # running rows are copied together once fewer than this sh
 class Wave:
     """What the samples of a wave have drawn so far."""
 
+    _first: Tensor | None
+
     def __init__(self, vlm: Vlm, asked: Asked, sampling: Sampling, eos: Tensor) -> None:
         self.vlm, self._eos, self._greedy = vlm, eos, sampling.greedy
         self._temperature = 0.0 if sampling.greedy else sampling.temperature
@@ -66,8 +68,10 @@ class Wave:
         return self._uniform[self._active, self._drawn]
 
     def first(self) -> Tensor:
-        """(R, V) logits of the first tokens."""
-        raise NotImplementedError
+        """(R, V) logits of the first tokens; they are not kept."""
+        found, self._first = self._first, None
+        assert found is not None
+        return found
 
     def take(self, chosen: Tensor, logprobs: Tensor) -> None:
         """The next token (R,) of each running sample."""
@@ -147,9 +151,6 @@ class SharedWave(Wave):
         """(R,) of the newest tokens."""
         return self._position + self.decode.step
 
-    def first(self) -> Tensor:
-        return self._first
-
     def _keep(self, rows: Tensor) -> None:
         self.decode.keep(rows)
         self._position = self._position[rows]
@@ -174,10 +175,7 @@ class CachedWave(Wave):
         )
         self._cache: Any = out.past_key_values
         self._cache.batch_repeat_interleave(request.n)
-        self._first = out.logits[:, -1].expand(request.n, -1)
-
-    def first(self) -> Tensor:
-        return self._first
+        self._first = out.logits[:, -1].clone().expand(request.n, -1)
 
     def next(self) -> Tensor:
         """(R, V) logits after the newest tokens."""
