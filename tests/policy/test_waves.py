@@ -143,6 +143,9 @@ def test_padded_rows_go_alone(load: Load) -> None:
 def test_on_a_gpu_waves_are_as_large_as_their_memory(load: Load, tmp_path) -> None:  # type: ignore[no-untyped-def]
     vlm = load(folder=build_qwen2_5_vl(tmp_path / "model", hidden=128, heads=4, kv_heads=2, layers=3)).vlm
     assert vlm.key_value_bytes == 2 * 3 * 2 * 32 * 4
+    vlm.text_config.num_key_value_heads = None  # as in decoders whose heads share no keys
+    assert vlm.key_value_bytes == 2 * 3 * 4 * 32 * 4
+    vlm.text_config.num_key_value_heads = 2
     on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), key_value_bytes=vlm.key_value_bytes)
     assert LocalSamplerOptions(kv_cache_gib=1.5).tokens_at_once(on_gpu) == int(1.5 * 2**30) // 1536
     assert LocalSamplerOptions(kv_cache_gib=1.5).tokens_at_once(vlm) == 65536

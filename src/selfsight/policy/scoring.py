@@ -8,6 +8,7 @@ scored, and in chunks (`vocabulary`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 from selfsight.images.source import ImageRef
 from selfsight.policy.features import image_inputs
 from selfsight.policy.padded import PaddedBatch, pack_padded
-from selfsight.policy.prefix import prepared_mask
 from selfsight.policy.processor import EncodedPrompt
 from selfsight.policy.stems import Carried, Shared, carry
 from selfsight.policy.trie import Path, Row, Stem, pack_rows
@@ -123,15 +123,9 @@ def _stem_of(vlm: Vlm, row: Row, shared: Shared | None) -> Carried | None:
     return shared.carried(row.stem)
 
 
-def _forward(vlm: Vlm, row: Row, images: dict[str, object], carried: Carried | None) -> Tensor:
+def _forward(vlm: Vlm, row: Row, images: dict[str, Any], carried: Carried | None) -> Tensor:
     """Hidden states (N, hidden) that predict each scored token."""
-    hidden: Tensor = vlm.model.model(
-        input_ids=torch.from_numpy(row.ids[row.begin :])[None].to(vlm.device),
-        position_ids=vlm.position_argument(torch.from_numpy(row.planes[:, row.begin :])[:, None]),
-        attention_mask=prepared_mask(vlm.device),
-        use_cache=False,
-        shared_prefix=vlm.row_attention(row, vlm.device, carried),
-        **images,
-    ).last_hidden_state
+    ids, planes = torch.from_numpy(row.ids[row.begin :])[None], torch.from_numpy(row.planes[:, row.begin :])[:, None]
+    hidden = vlm.hidden(ids, planes, vlm.row_attention(row, vlm.device, carried), images)
     states = hidden[0] if carried is None else torch.cat((carried.hidden.to(hidden.dtype), hidden[0]))
     return states.index_select(0, torch.from_numpy(row.picked).to(vlm.device))

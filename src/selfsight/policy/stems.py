@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from selfsight.images.source import ImageRef
 from selfsight.policy.features import ImageFeatures, backward_through
-from selfsight.policy.prefix import Carried, Prefill, prepared_mask
+from selfsight.policy.prefix import Carried, Prefill
 from selfsight.policy.trie import Stem
 from selfsight.policy.vlm import Vlm
 
@@ -27,14 +26,7 @@ from selfsight.policy.vlm import Vlm
 def carry(vlm: Vlm, stem: Stem, images: dict[str, Any]) -> Carried:
     """A stem's own forward pass, with gradient where that is on."""
     prefill = Prefill()
-    hidden: Tensor = vlm.model.model(
-        input_ids=torch.from_numpy(stem.ids)[None].to(vlm.device),
-        position_ids=vlm.position_argument(torch.from_numpy(stem.planes)[:, None]),
-        attention_mask=prepared_mask(vlm.device),
-        use_cache=False,
-        shared_prefix=prefill,
-        **images,
-    ).last_hidden_state
+    hidden = vlm.hidden(torch.from_numpy(stem.ids)[None], torch.from_numpy(stem.planes)[:, None], prefill, images)
     return Carried(*prefill.take(), hidden[0])
 
 

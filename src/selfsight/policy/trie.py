@@ -196,10 +196,7 @@ class _Forest:
         """Whole tries; those above the budget cut into runs of neighbouring heads, with `carry` behind a stem."""
         starts = [span.head for span in self.grow(0, len(self.heads)).spans if span.parent == -1]
         for low, high in zip(starts, [*starts[1:], len(self.heads)], strict=True):
-            if carry:
-                yield from self.carried(low, high, token_budget)
-            else:
-                yield from self.runs([*range(low, high), high], token_budget)
+            yield from self.fitted(low, high, token_budget, carry)
 
     def runs(self, bounds: Sequence[int], room: int, stem: Stem | None = None) -> Iterator[_Part]:
         """Parts that begin and end at `bounds`, as large as there is room for besides the stem, or of one step."""
@@ -216,16 +213,19 @@ class _Forest:
             yield part
             first = last
 
-    def carried(self, low: int, high: int, token_budget: int) -> list[_Part]:
-        """The trie of heads [low, high) whole or cut: behind its root, or the tries behind that apart, or with nothing
-        carried; what costs least.
+    def fitted(self, low: int, high: int, token_budget: int, carry: bool) -> list[_Part]:
+        """The trie of heads [low, high) whole, if the budget holds it, or cut with nothing carried; with `carry` also
+        behind its root, or the tries behind that apart: what costs least.
         """
         whole = self.grow(low, high)
         if whole.size <= token_budget or high - low == 1:
             return [whole]
+        heads = range(low, high + 1)
+        repeated = list(self.runs(heads, token_budget))
+        if not carry:
+            return repeated
         root = whole.spans[0]
         room = max(token_budget - root.stop, token_budget // _LEAST)
-        heads = [*range(low, high), high]
         apart: list[_Part] = []
         few: list[int] = []  # bounds of neighbours that fit into the budget, each for itself
         depth = min(self.shared[low + 1 : high])
@@ -233,10 +233,10 @@ class _Forest:
             if self.grow(first, last).size <= token_budget:
                 few = [*(few or [first]), last]
                 continue
-            apart += [*self.runs(few, token_budget), *self.carried(first, last, token_budget)]
+            apart += [*self.runs(few, token_budget), *self.fitted(first, last, token_budget, carry)]
             few = []
         apart += self.runs(few, token_budget)
-        ways = (list(self.runs(heads, room, self.stem(root))), apart, list(self.runs(heads, token_budget)))
+        ways = (list(self.runs(heads, room, self.stem(root))), apart, repeated)
         return min(ways, key=lambda parts: _cost(parts, token_budget))
 
     def stem(self, root: _Span) -> Stem:

@@ -127,31 +127,37 @@ class Vlm:
         """The text decoder."""
         return self.model.get_submodule(self._decoder_name)
 
-    def next_hidden(self, tokens: Tensor, position: Tensor, layout: prefix.Layout) -> Tensor:
-        """Hidden states (R, hidden) after one new token (R,) at `position` (R,) each."""
-        planes = self.position_argument(position[None, :, None].expand(3, -1, -1))
-        if self.decodes_by_step:
-            return decode_step(self.decoder, tokens, planes, layout)
-        return self._whole_forward(tokens, planes, layout)
-
-    def _whole_forward(self, tokens: Tensor, planes: Tensor, layout: prefix.Layout) -> Tensor:
+    def hidden(
+        self, ids: Tensor, planes: Tensor, layout: prefix.Layout, images: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Last hidden states (rows, tokens, hidden) of `ids` (rows, tokens) at `planes` (planes, rows, tokens), which
+        attend as the layout says.
+        """
         hidden: Tensor = self.model.model(
-            input_ids=tokens[:, None],
-            position_ids=planes,
+            input_ids=ids.to(self.device),
+            position_ids=self.position_argument(planes),
             attention_mask=prefix.prepared_mask(self.device),
             use_cache=False,
             shared_prefix=layout,
+            **(images or {}),
         ).last_hidden_state
-        return hidden[:, 0]
+        return hidden
+
+    def next_hidden(self, tokens: Tensor, position: Tensor, layout: prefix.Layout) -> Tensor:
+        """Hidden states (R, hidden) after one new token (R,) at `position` (R,) each."""
+        planes = position[None, :, None].expand(3, -1, -1)
+        if self.decodes_by_step:
+            return decode_step(self.decoder, tokens, self.position_argument(planes), layout)
+        return self.hidden(tokens[:, None], planes, layout)[:, 0]
 
     @property
     def key_value_bytes(self) -> int:
         """Memory of one token's keys and values in all layers."""
         text = self.text_config
         head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        return int(
-            2 * text.num_hidden_layers * text.num_key_value_heads * head * getattr(torch, self.options.dtype).itemsize
-        )
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        number: int = getattr(torch, self.options.dtype).itemsize
+        return int(2 * text.num_hidden_layers * heads * head * number)
 
     def check_length(self, prompt: EncodedPrompt, completion: int) -> None:
         limit = getattr(self.text_config, "max_position_embeddings", None)
@@ -267,17 +273,16 @@ def _why_not_by_step(vlm: Vlm) -> str | None:
     """Whether `decode_step` is what the forward pass computes, asked after a prompt of eight tokens in two rows."""
     if missing := missing_parts(vlm.decoder):
         return f"its decoder has no {', '.join(missing)}"
-    ids = _probe_ids(vlm)
+    ids = torch.from_numpy(_probe_ids(vlm)).to(vlm.device)
     prompts = prefix.Prefill()
-    places = np.broadcast_to(np.arange(8), (3, 2, 8))
-    _hidden(vlm, ids[:, :8], places, attention_mask=prefix.prepared_mask(vlm.device), shared_prefix=prompts)
-    layout = prefix.Decode(prompts, [8, 8], [1, 1], 1, vlm.device)
-    tokens = torch.from_numpy(ids[:, 8]).to(vlm.device)
-    planes = vlm.position_argument(torch.full((3, 2, 1), 8))
+    planes = torch.full((3, 2, 1), 8)
     with vlm.compute():
-        expected = vlm._whole_forward(tokens, planes, layout).float()
+        vlm.hidden(ids[:, :8], torch.arange(8).expand(3, 2, 8), prompts)
+        layout = prefix.Decode(prompts, [8, 8], [1, 1], 1, vlm.device)
+        expected = vlm.hidden(ids[:, 8:9], planes, layout)[:, 0].float()
         try:
-            difference = _distance(decode_step(vlm.decoder, tokens, planes, layout).float(), expected)
+            found = decode_step(vlm.decoder, ids[:, 8], vlm.position_argument(planes), layout)
+            difference = _distance(found.float(), expected)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:  # another decoder with the same names
             return f"layer by layer it fails: {error}"
     allowed = {"float32": _PROBE_TOLERANCE, "bfloat16": _STEP_HALF}[vlm.options.dtype]
@@ -295,23 +300,23 @@ def _probe(vlm: Vlm, layout_of: RowAttention | None = None) -> Tensor:
     ids = _probe_ids(vlm)
     places = np.broadcast_to(np.arange(12), (3, 12))
     if layout_of is None:
-        return _hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
+        return _plain_hidden(vlm, ids, np.broadcast_to(places[:, None], (3, 2, 12))).float()
     # With a "prompt" of one token the places of all twelve are picked.
     paths = [TokenPath(row, places, np.zeros(12, dtype=np.int64), (), 1) for row in ids]
     (row,) = pack_rows(paths, 24)
-    layout = layout_of(row, vlm.device, None)
-    mask = prefix.prepared_mask(vlm.device)
-    hidden = _hidden(vlm, row.ids[None], row.planes[:, None], attention_mask=mask, shared_prefix=layout)
+    packed, planes = torch.from_numpy(row.ids)[None], torch.from_numpy(row.planes)[:, None]
+    with torch.no_grad(), vlm.compute():
+        hidden = vlm.hidden(packed, planes, layout_of(row, vlm.device, None))
     return hidden[0, torch.from_numpy(row.picked).to(vlm.device)].float().unflatten(0, (2, 12))
 
 
-def _hidden(vlm: Vlm, ids: np.ndarray, planes: np.ndarray, **extra: Any) -> Tensor:
+def _plain_hidden(vlm: Vlm, ids: np.ndarray, planes: np.ndarray) -> Tensor:
+    """Last hidden states by transformers' own attention."""
     with torch.no_grad(), vlm.compute():
         hidden: Tensor = vlm.model.model(
             input_ids=torch.from_numpy(ids).to(vlm.device),
             position_ids=vlm.position_argument(torch.from_numpy(planes.copy())),
             use_cache=False,
-            **extra,
         ).last_hidden_state
     return hidden
 
@@ -326,5 +331,5 @@ def _head_is_plain(vlm: Vlm) -> bool:
             position_ids=vlm.position_argument(torch.from_numpy(places.copy())),
             use_cache=False,
         ).logits.float()
-        ours = vlm.head(_hidden(vlm, ids, places)).float()
+        ours = vlm.head(_plain_hidden(vlm, ids, places)).float()
     return float((ours - logits).abs().max()) <= _PROBE_TOLERANCE * max(1.0, float(logits.abs().max()))

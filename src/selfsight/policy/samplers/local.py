@@ -99,13 +99,12 @@ class LocalSampler:
         running: list[Wave] = []
         with self.vlm.compute():
             while waiting or running:
-                while waiting and (not running or self._joins(running, waiting[0])):
+                if waiting and (not running or self._joins(running, waiting[0])):
                     running.append(self._begin(waiting.popleft().asked, sampling))
                     self._draw(running[-1:], running[-1].first(), sampling)
-                running = self._still_running(running, out)
-                if running:
+                else:
                     self._draw(running, self._next(running), sampling)
-                    running = self._still_running(running, out)  # what is done must be gone when the next one begins
+                running = self._still_running(running, out)  # what is done must be gone when the next one begins
         return out
 
     def _still_running(self, waves: Sequence[Wave], out: dict[str, list[Rollout]]) -> list[Wave]:
@@ -132,10 +131,10 @@ class LocalSampler:
             self.vlm.check_length(prompt, new)
             all_of_them.add(request, prompt)
         budget = self._tokens_at_once
-        at_once = budget if all_of_them.size <= budget else int(_WAVE * budget)
+        at_once = budget if all_of_them.size() <= budget else int(_WAVE * budget)
         for request, prompt in all_of_them.asked:
             last = waves[-1]
-            full = last.size_with(request, prompt) > at_once or last.rows + request.n > self._most_rows
+            full = last.size(1, len(prompt), request.n) > at_once or last.rows + request.n > self._most_rows
             if last.asked and (full or self.vlm.backend == "padded"):
                 waves.append(_Planned(new))
             waves[-1].add(request, prompt)
@@ -144,7 +143,7 @@ class LocalSampler:
     def _joins(self, running: Sequence[Wave], planned: "_Planned") -> bool:
         """Whether a wave may begin beside those that run."""
         held, rows = sum(wave.held for wave in running), sum(map(len, running))
-        fits = held + planned.size <= self._tokens_at_once and rows + planned.rows <= self._most_rows
+        fits = held + planned.size() <= self._tokens_at_once and rows + planned.rows <= self._most_rows
         return self.vlm.backend == "shared" and fits
 
     def _begin(self, asked: list[tuple[SampleRequest, EncodedPrompt]], sampling: Sampling) -> Wave:
@@ -178,17 +177,11 @@ class _Planned:
         self.new, self.rows, self.longest = new, 0, 0
         self.asked: list[tuple[SampleRequest, EncodedPrompt]] = []
 
-    @property
-    def size(self) -> int:
-        """Tokens whose keys it may come to hold."""
-        return len(self.asked) * self.longest + self.rows * self.new
+    def size(self, prompts: int = 0, length: int = 0, rows: int = 0) -> int:
+        """Tokens whose keys it may come to hold, with so many more prompts of that length and so many more samples."""
+        return (len(self.asked) + prompts) * max(self.longest, length) + (self.rows + rows) * self.new
 
     def add(self, request: SampleRequest, prompt: EncodedPrompt) -> None:
         self.asked.append((request, prompt))
         self.rows += request.n
         self.longest = max(self.longest, len(prompt))
-
-    def size_with(self, request: SampleRequest, prompt: EncodedPrompt) -> int:
-        """The size, were this one added."""
-        longest = max(self.longest, len(prompt))
-        return (len(self.asked) + 1) * longest + (self.rows + request.n) * self.new

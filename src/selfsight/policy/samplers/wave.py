@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from selfsight.images.source import ImageRef
-from selfsight.policy.prefix import Decode, Layout, Prefill, Together, prepared_mask
+from selfsight.policy.prefix import Decode, Layout, Prefill, Together
 from selfsight.policy.processor import EncodedPrompt
 from selfsight.policy.records import Rollout, SampleRequest, Sampling
 from selfsight.policy.samplers.drawing import sample_stream
@@ -34,7 +34,7 @@ class Wave:
     _first: Tensor | None
 
     def __init__(self, vlm: Vlm, asked: Asked, sampling: Sampling, eos: Tensor) -> None:
-        self.vlm, self._eos, self._greedy = vlm, eos, sampling.greedy
+        self.vlm, self._eos = vlm, eos
         self._temperature = 0.0 if sampling.greedy else sampling.temperature
         self._streams = [(request, k) for request, _ in asked for k in range(request.n)]
         self._length = sampling.max_completion_length
@@ -133,14 +133,8 @@ class SharedWave(Wave):
             planes[:, row, : len(prompt)] = places
             following.append(next_position)
         prefill = Prefill()
-        hidden = vlm.model.model(
-            input_ids=torch.from_numpy(ids).to(vlm.device),
-            position_ids=vlm.position_argument(planes),
-            attention_mask=prepared_mask(vlm.device),
-            use_cache=False,
-            shared_prefix=prefill,
-            **image_inputs([image for prompt in prompts for image in prompt.images]),
-        ).last_hidden_state
+        images = image_inputs([image for prompt in prompts for image in prompt.images])
+        hidden = vlm.hidden(torch.from_numpy(ids), planes, prefill, images)
         last = hidden[torch.arange(len(prompts), device=vlm.device), torch.tensor(lengths, device=vlm.device) - 1]
         self.decode = Decode(prefill, lengths, counts, max(self._length - 1, 1), vlm.device)
         self._first = vlm.head(last)[self.decode.owner]
