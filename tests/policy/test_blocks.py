@@ -172,7 +172,7 @@ def test_gradients_of_spans_that_were_filled_up_are_those_of_each_alone() -> Non
         ids=np.zeros(place, int), planes=np.zeros((3, place), int), starts=np.array(starts), stops=np.array(stops),
         ends=np.array(ends), parents=np.array(parents), images=(), members=(), picked=np.arange(place),
     )  # fmt: skip
-    shapes = [(*block.queries.shape, block.real is None) for block in blocks_of(row, CPU)]
+    shapes = [(*block.queries.at.shape, block.real is None) for block in blocks_of(row, CPU)]
     assert shapes == [(3, 3, True), (5, 10, False), (1, 9, True), (2, 19, True)]
     for kernel in (Fused(), Products()):
         assert worst(results(with_kernel(row, kernel), row), results(DenseMask(row, CPU), row)) < 1e-5

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from selfsight.policy import kernels
 from selfsight.policy.kernels import Fused, FusedCuda, Products, kernel_for
+from standin import flash_operators
 
 SCALE = 0.3
 
@@ -22,36 +23,6 @@ def inputs(queries: int, keys: int, dtype: torch.dtype, device: str = "cpu") -> 
     sizes = ((4, queries), (2, keys), (2, keys), (4, queries))
     q, k, v, grad = (torch.randn((3, *size, 32), generator=generator).to(device, dtype) for size in sizes)
     return q, k, v, grad
-
-
-def operators() -> SimpleNamespace:
-    """The two operators as their schemas say: tokens before heads, positions of arguments included."""
-    plain = Products()
-
-    def forward(
-        query: Tensor, key: Tensor, value: Tensor, cum_seq_q: None, cum_seq_k: None, max_q: int, max_k: int,
-        dropout_p: float, is_causal: bool, return_debug_mask: bool, *, scale: float,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        assert (cum_seq_q, cum_seq_k, dropout_p, return_debug_mask) == (None, None, 0.0, False)
-        assert (max_q, max_k) == (query.shape[1], key.shape[1])
-        q, k, v = (x.transpose(1, 2).float() for x in (query, key, value))
-        out, lse = plain.forward(q, k, v, is_causal, scale)
-        nothing = torch.empty(0)
-        return out.transpose(1, 2).to(query.dtype), lse, nothing, nothing, nothing
-
-    def backward(
-        grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, logsumexp: Tensor, cum_seq_q: None,
-        cum_seq_k: None, max_q: int, max_k: int, dropout_p: float, is_causal: bool, rng_state: Tensor, unused: Tensor,
-        *, scale: float,
-    ) -> list[Tensor]:  # fmt: skip
-        assert (cum_seq_q, cum_seq_k, dropout_p) == (None, None, 0.0)
-        assert (max_q, max_k) == (query.shape[1], key.shape[1])
-        assert grad_out.dtype == query.dtype and logsumexp.dtype == torch.float32
-        given = [x.transpose(1, 2).float() for x in (grad_out, query, key, value, out)]
-        found = plain.backward(*given, logsumexp, is_causal, scale)
-        return [x.transpose(1, 2).to(query.dtype) for x in found]
-
-    return SimpleNamespace(_flash_attention_forward=forward, _flash_attention_backward=backward)
 
 
 def everything(kernel: kernels.Kernel, given: tuple[Tensor, ...], causal: bool) -> list[Tensor]:
@@ -68,7 +39,7 @@ def worst(one: list[Tensor], other: list[Tensor]) -> float:
 def test_the_kernel_for_cuda_hands_its_operators_what_their_schemas_say(queries: int, keys: int, causal: bool) -> None:
     given = inputs(queries, keys, torch.bfloat16)
     exact = everything(Products(), tuple(x.float() for x in given), causal)
-    found = everything(FusedCuda(operators()), given, causal)
+    found = everything(FusedCuda(flash_operators()), given, causal)
     assert [x.shape for x in found] == [x.shape for x in exact]
     assert worst(found, exact) < 0.05
     assert {x.dtype for x in (found[0], *found[2:])} == {torch.bfloat16} and found[1].dtype == torch.float32
@@ -120,7 +91,7 @@ def test_a_fused_kernel_that_computes_something_else_is_not_used(
 
 def test_the_bound_in_half_precision_lets_rounding_pass_and_a_wrong_scale_or_mask_not() -> None:
     cpu = torch.device("cpu")
-    ops = operators()
+    ops = flash_operators()
     assert kernels._difference(FusedCuda(ops), Products(), cpu, torch.bfloat16) < kernels._WORST_HALF
 
     def unscaled(*args: Any, scale: float) -> Any:

@@ -37,19 +37,30 @@ from selfsight.policy.prefix import Carried
 from selfsight.policy.trie import Row
 
 
+class Places(NamedTuple):
+    """(n, size) places. `first`: where the one span begins if there is one; to ask the device for it would mean to wait
+    for everything that it still has to do.
+    """
+
+    at: Tensor
+    first: int | None
+
+
 class Block(NamedTuple):
     """n spans of queries that look at one span of keys each; `keys` (n, M) are places in the row, `queries` (n, Q) are
     counted from the first token behind the stem.
 
     `causal`: keys are the queries' own places, and each looks at those up to itself. Spans of nearly one length stand
     in one block: a shorter one is filled up with its last place. No query that counts looks at what was filled up, and
-    what is computed there is dropped: `real` (n, Q) says which queries count, None that all do.
+    what is computed there is dropped: `real` (n, Q) says which queries count, `kept` (at most n x Q) where they are,
+    None that all do.
     """
 
-    queries: Tensor
-    keys: Tensor
+    queries: Places
+    keys: Places
     causal: bool
     real: Tensor | None
+    kept: Tensor | None
 
 
 class _Blocks(torch.autograd.Function):
@@ -108,27 +119,25 @@ def _by_token(x: Tensor) -> Tensor:
     return x[0].transpose(0, 1).contiguous()
 
 
-def _taken(x: Tensor, places: Tensor) -> Tensor:
+def _taken(x: Tensor, places: Places) -> Tensor:
     """(S, H, ...) at (n, Q) places, as (n, H, Q, ...); a view where there is one span."""
-    n, size = places.shape
-    if n == 1:
-        first = int(places[0, 0])
-        return x[first : first + size].transpose(0, 1)[None]
-    return x.index_select(0, places.flatten()).unflatten(0, (n, size)).transpose(1, 2)
+    n, size = places.at.shape
+    if places.first is not None:
+        return x[places.first : places.first + size].transpose(0, 1)[None]
+    return x.index_select(0, places.at.flatten()).unflatten(0, (n, size)).transpose(1, 2)
 
 
 def _put(whole: Tensor, block: Block, part: Tensor) -> None:
     """Writes (n, H, Q, ...) to the queries of a block in (S, H, ...)."""
-    places, values = block.queries.flatten(), part.transpose(1, 2).flatten(0, 1)
-    if block.real is not None:
-        kept = block.real.flatten().nonzero()[:, 0]
-        places, values = places[kept], values.index_select(0, kept)
+    places, values = block.queries.at.flatten(), part.transpose(1, 2).flatten(0, 1)
+    if block.kept is not None:
+        places, values = places.index_select(0, block.kept), values.index_select(0, block.kept)
     whole.index_copy_(0, places, values)
 
 
-def _add(whole: Tensor, places: Tensor, part: Tensor) -> None:
+def _add(whole: Tensor, places: Places, part: Tensor) -> None:
     """Adds (n, H, Q, ...) at (n, Q) places of (S, H, ...). Nothing is added for places that were filled up: 0."""
-    whole.index_add_(0, places.flatten(), part.transpose(1, 2).flatten(0, 1).float())
+    whole.index_add_(0, places.at.flatten(), part.transpose(1, 2).flatten(0, 1).float())
 
 
 def blocks_of(row: Row, device: torch.device) -> tuple[Block, ...]:
@@ -166,11 +175,19 @@ def _block(spans: list[tuple[int, int]], keys: tuple[list[int], int] | None, beg
     size = int((last - first).max())
     place = first + torch.arange(size)
     real = place < last
-    seen = place.minimum(last - 1).to(device)
-    queries = seen - begin
+    seen = place.minimum(last - 1)
+    queries = _places(seen - begin, device)
     if keys is not None:
-        seen = (torch.tensor(keys[0])[:, None] + torch.arange(keys[1])).to(device)
-    return Block(queries, seen, keys is None, None if bool(real.all()) else real.to(device))
+        seen = torch.tensor(keys[0])[:, None] + torch.arange(keys[1])
+    looked_at = _places(seen, device)
+    if bool(real.all()):
+        return Block(queries, looked_at, keys is None, None, None)
+    return Block(queries, looked_at, keys is None, real.to(device), real.flatten().nonzero()[:, 0].to(device))
+
+
+def _places(at: Tensor, device: torch.device) -> Places:
+    """Places that were counted on the CPU."""
+    return Places(at.to(device), int(at[0, 0]) if len(at) == 1 else None)
 
 
 def _with_stem(carried: Carried | None, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -242,7 +242,7 @@ class Learner:
         )
         loss = parts_of_loss.loss.sum() / total
         loss.backward()
-        sums.add(parts_of_loss, float(loss.detach()), scores.entropy, k3(behaviour, scores.logprobs.detach()))
+        sums.add(parts_of_loss, loss.detach(), scores.entropy, k3(behaviour, scores.logprobs.detach()))
 
     def _when_sampled(self, rollouts: Sequence[Rollout], current: Tensor) -> Tensor:
         """(N,) log-probs by the weights that sampled, given those of now."""
@@ -359,15 +359,16 @@ class _Sums:
         self.ratio_max = 0.0
         self.tokens = 0
 
-    def add(self, parts: TokenLoss, loss: float, entropy: Tensor, mismatch: Tensor) -> None:
-        self.loss += loss
-        self.kl += float(parts.kl.sum())
-        self.kl_anchor += float(parts.kl_anchor.sum())
-        self.clipped += float(parts.clipped.sum())
-        self.capped += float(parts.capped.sum())
-        self.entropy += float(entropy.sum())
-        self.mismatch += float(mismatch.sum())
-        self.ratio_max = max(self.ratio_max, float(parts.ratio.max()))
+    def add(self, parts: TokenLoss, loss: Tensor, entropy: Tensor, mismatch: Tensor) -> None:
+        of_tokens = (parts.kl, parts.kl_anchor, parts.clipped, parts.capped, entropy, mismatch)
+        # Together, since a GPU is waited for each time that a number is asked for.
+        found = torch.stack([loss, parts.ratio.max(), *(one.sum() for one in of_tokens)]).tolist()
+        sums = (self.kl, self.kl_anchor, self.clipped, self.capped, self.entropy, self.mismatch)
+        self.loss += found[0]
+        self.ratio_max = max(self.ratio_max, found[1])
+        self.kl, self.kl_anchor, self.clipped, self.capped, self.entropy, self.mismatch = (
+            sum_ + part for sum_, part in zip(sums, found[2:], strict=True)
+        )
         self.tokens += len(parts.ratio)
 
 

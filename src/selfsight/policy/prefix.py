@@ -122,7 +122,7 @@ class Carried:
 
 
 class Decode:
-    """One token for each of R rows; `owner` (R,) names each row's prompt, rows of a prompt are adjacent.
+    """One token for each of R rows; `owner` (R,), on the CPU, names each row's prompt, rows of a prompt are adjacent.
 
     Own keys and values live in (R, K, T, D) stores that grow twofold up to `max_tokens`: most samples end early, and
     touching memory for the longest of them at once took a third of the time of short answers. `keep` drops finished
@@ -138,7 +138,8 @@ class Decode:
         device: torch.device,
     ) -> None:
         self.prefix_k, self.prefix_v = prefill.keys, prefill.values
-        self.owner = torch.repeat_interleave(torch.tensor(counts, device=device))
+        self.owner = torch.repeat_interleave(torch.tensor(counts))
+        self.device = device
         self.step = 0
         self._kernel = kernel_for(device.type)
         longest = max(prompt_lengths)
@@ -161,12 +162,11 @@ class Decode:
         self._grid_samples = int(counts.max())
         self._uniform = bool((counts == self._grid_samples).all())
         first = counts.cumsum(0) - counts
-        rank = torch.arange(len(self.owner), device=self.owner.device) - first[self.owner]
-        self._cell = self.owner * self._grid_samples + rank  # row -> cell
-        self._row = torch.zeros(
-            len(counts) * self._grid_samples, dtype=torch.long, device=self.owner.device
-        )  # cell -> row; empty cells compute row 0 again and are never read
-        self._row[self._cell] = torch.arange(len(self.owner), device=self.owner.device)
+        rows = torch.arange(len(self.owner))
+        cell = self.owner * self._grid_samples + rows - first[self.owner]
+        # Empty cells compute row 0 again and are never read.
+        row = torch.zeros(len(counts) * self._grid_samples, dtype=torch.long).index_copy(0, cell, rows)
+        self._cell, self._row = cell.to(self.device), row.to(self.device)  # row -> cell, cell -> row
 
     @property
     def prompt_tokens(self) -> int:
@@ -175,8 +175,9 @@ class Decode:
         return int(prompts * longest)
 
     def keep(self, rows: Tensor) -> None:
-        """Keeps these rows (ascending) and forgets every other."""
-        prompts, owner = torch.unique_consecutive(self.owner[rows], return_inverse=True)
+        """Keeps these rows (ascending, on the CPU) and forgets every other."""
+        prompts, self.owner = torch.unique_consecutive(self.owner[rows], return_inverse=True)
+        rows, prompts = rows.to(self.device), prompts.to(self.device)
         if len(prompts) < len(next(iter(self.prefix_k.values()))):
             for store in (self.prefix_k, self.prefix_v):
                 for layer in store:
@@ -188,7 +189,6 @@ class Decode:
                 fresh = old.new_empty((len(rows), *old.shape[1:]))
                 fresh[:, :, : self.step] = old[:, :, : self.step].index_select(0, rows)
                 store[layer] = fresh
-        self.owner = owner
         self._arrange()
 
     def _room(self, store: dict[int, Tensor], layer: int) -> Tensor:

@@ -8,15 +8,17 @@ form and lays equal lengths side by side for PyTorch's attention; it needs nothi
 Shapes: S patches in n windows, H heads, D head size.
 """
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.weak import WeakTensorKeyDictionary
 
 # transformers hands over the windows' places if the name has "flash" in it.
 ATTENTION_NAME = "selfsight_flash_by_length"
+
+_read = WeakTensorKeyDictionary()
 
 
 def _attention(
@@ -31,19 +33,30 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """(1, H, S, D) each to (1, S, H, D)."""
     assert cu_seq_lens_q is not None and attention_mask is None
-    bounds = cu_seq_lens_q.tolist()
-    sizes = torch.tensor([last - first for first, last in pairwise(bounds)])
-    lengths = sizes.unique().tolist()
+    lengths = _lengths(cu_seq_lens_q)
     if len(lengths) == 1:
-        out = _side_by_side(query[0], key[0], value[0], lengths[0], scaling)
-        return out[None], None
-    starts = torch.tensor(bounds[:-1])
+        (length,) = lengths
+        return _side_by_side(query[0], key[0], value[0], length, scaling)[None], None
     out = torch.empty_like(query[0].transpose(0, 1))
-    for length in lengths:
-        places = (starts[sizes == length][:, None] + torch.arange(length)).flatten().to(query.device)
+    for length, places in lengths.items():
         q, k, v = (x[0].index_select(1, places) for x in (query, key, value))
         out = out.index_copy(0, places, _side_by_side(q, k, v, length, scaling))
     return out[None], None
+
+
+def _lengths(bounds: Tensor) -> dict[int, Tensor]:
+    """The places of all windows of a length. Read once for all layers, which get the same tensor: to read it is to wait
+    until the device has done everything before it.
+    """
+    if bounds not in _read:
+        first = torch.tensor(bounds.tolist())
+        starts, sizes = first[:-1], first.diff()
+        _read[bounds] = {
+            length: (starts[sizes == length][:, None] + torch.arange(length)).flatten().to(bounds.device)
+            for length in sizes.unique().tolist()
+        }
+    found: dict[int, Tensor] = _read[bounds]
+    return found
 
 
 def _side_by_side(q: Tensor, k: Tensor, v: Tensor, length: int, scaling: float | None) -> Tensor:

@@ -27,7 +27,7 @@ def inverse_cdf(masked: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     chosen = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     # Rounding may put the point at the very end of the line; the likeliest token stands in.
     beyond = chosen >= masked.shape[-1]
-    if bool(beyond.any()):
+    if masked.device.type != "cpu" or bool(beyond.any()):  # to ask a GPU takes longer than to have it done
         chosen = torch.where(beyond, masked.argmax(-1, keepdim=True), chosen)
     picked = masked.gather(-1, chosen) - top - total.log().to(masked.dtype)
     return chosen[:, 0], picked[:, 0]

@@ -78,21 +78,22 @@ class Wave:
         active, t = self._active, self._drawn
         self._tokens[active, t] = chosen
         self._logprobs[active, t] = logprobs
-        newly = self._eos[chosen] & ~self._finished[active]
-        self._ended_at[active[newly]] = t + 1
-        self._finished[active[newly]] = True
+        before, ends = self._finished[active], self._eos[chosen]
+        self._ended_at[active] = self._ended_at[active].masked_fill(ends & ~before, t + 1)
+        running = ~(before | ends)
+        self._finished[active] = ~running
         self._drawn += 1
-        running = ~self._finished[active]
-        left = int(running.sum())
+        left = int(running.sum())  # the one thing a step that a GPU is waited for
         self.done = left == 0 or self._drawn == self._length
         if not self.done and left < _COMPACT_BELOW * len(active):
-            kept = running.nonzero()[:, 0]
+            kept = running.cpu().nonzero()[:, 0]
             self._keep(kept)
+            kept = kept.to(active.device)
             self._active, chosen = active[kept], chosen[kept]
         self.last = chosen
 
     def _keep(self, rows: Tensor) -> None:
-        """Computes these of the rows from now on, ascending."""
+        """Computes these of the rows from now on, ascending, on the CPU."""
         raise NotImplementedError
 
     def _prompt_tokens(self) -> int:
@@ -137,8 +138,8 @@ class SharedWave(Wave):
         hidden = vlm.hidden(torch.from_numpy(ids), planes, prefill, images)
         last = hidden[torch.arange(len(prompts), device=vlm.device), torch.tensor(lengths, device=vlm.device) - 1]
         self.decode = Decode(prefill, lengths, counts, max(self._length - 1, 1), vlm.device)
-        self._first = vlm.head(last)[self.decode.owner]
-        self._position = torch.tensor(following, device=vlm.device)[self.decode.owner]
+        self._first = vlm.head(last)[self.decode.owner.to(vlm.device)]
+        self._position = torch.tensor(following)[self.decode.owner].to(vlm.device)
 
     @property
     def position(self) -> Tensor:
@@ -147,7 +148,7 @@ class SharedWave(Wave):
 
     def _keep(self, rows: Tensor) -> None:
         self.decode.keep(rows)
-        self._position = self._position[rows]
+        self._position = self._position[rows.to(self._position.device)]
 
     def _prompt_tokens(self) -> int:
         return self.decode.prompt_tokens
@@ -185,7 +186,7 @@ class CachedWave(Wave):
         return logits
 
     def _keep(self, rows: Tensor) -> None:
-        self._cache.batch_select_indices(rows)
+        self._cache.batch_select_indices(rows.to(self.vlm.device))
 
     def _prompt_tokens(self) -> int:
         return int(self._cache.get_seq_length())
