@@ -147,18 +147,20 @@ def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
     from trl import GRPOConfig, GRPOTrainer
 
     length = len(groups[0].rollouts[0].token_ids)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(policy.vlm.folder, dtype=torch.float32)
+    vlm = policy.vlm
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(vlm.folder, dtype=torch.float32).to(vlm.device)
     settings = GRPOConfig(
         output_dir=str(folder / "trl"), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
         per_device_train_batch_size=TRL_ROWS, num_generations=SAMPLES, max_completion_length=length,
-        beta=0.0, loss_type="bnpo", epsilon=0.2, epsilon_high=0.28, temperature=1.0, gradient_checkpointing=False,
+        beta=0.0, loss_type="bnpo", epsilon=0.2, epsilon_high=0.28, temperature=1.0,
+        gradient_checkpointing=vlm.options.gradient_checkpointing,
     )  # fmt: skip
     trainer = GRPOTrainer(
         model=model,
         args=settings,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         train_dataset=Dataset.from_list([{"prompt": "one"}] * TRL_ROWS),
-        processing_class=policy.vlm.encoder.processor,
+        processing_class=vlm.encoder.processor,
     )
     batches = [trl_inputs(policy, group) for group in groups]
     trainer.current_gradient_accumulation_steps = len(batches)
@@ -166,7 +168,8 @@ def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
     def update() -> float:
         total = 0.0
         for inputs in batches:
-            loss = trainer._compute_loss(model, inputs)
+            with vlm.compute():
+                loss = trainer._compute_loss(model, inputs)
             loss.backward()
             total += float(loss.detach())
         return total
@@ -185,7 +188,7 @@ def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
     ids = torch.from_numpy(prompt.input_ids).expand(rows, -1)
     types = torch.from_numpy(prompt.token_types).expand(rows, -1)
     advantages, _ = group_advantages(torch.from_numpy(group.rewards))
-    return {
+    inputs = {
         "prompt_ids": ids,
         "prompt_mask": torch.ones_like(ids),
         "completion_ids": answers,
@@ -195,9 +198,9 @@ def trl_inputs(policy: Policy, group: Group) -> dict[str, Any]:
         "num_items_in_batch": torch.tensor(answers.numel()),
         "pixel_values": pixels["pixel_values"].repeat(rows, 1),
         "image_grid_thw": pixels["image_grid_thw"].repeat(rows, 1),
-        "num_images": [1] * rows,
         "mm_token_type_ids": torch.cat([types, torch.zeros_like(answers)], dim=1),
     }
+    return {name: tensor.to(vlm.device) for name, tensor in inputs.items()} | {"num_images": [1] * rows}
 
 
 def outcome(update: Update) -> tuple[float, dict[str, torch.Tensor]]:

@@ -38,6 +38,7 @@ from machine import describe_machine
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
 from selfsight.policy import Policy, SampleRequest, Sampling
+from selfsight.policy.loss import k3
 
 Draw = Callable[[bool], np.ndarray]  # greedy or not; tokens (prompts, samples, T)
 
@@ -66,6 +67,7 @@ def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int)
         "pixel_values": torch.cat([one["pixel_values"] for one in pixels]),
         "image_grid_thw": torch.cat([one["image_grid_thw"] for one in pixels]),
     }
+    inputs = {name: tensor.to(vlm.device) for name, tensor in inputs.items()}
     banned = vlm.banned.nonzero()[:, 0].tolist()
 
     @torch.no_grad()
@@ -76,7 +78,7 @@ def generate(policy: Policy, model: Any, prompts: Sequence[Prompt], length: int)
             **inputs, **way, num_return_sequences=count, max_new_tokens=length, min_new_tokens=length,
             suppress_tokens=banned, pad_token_id=vlm.pad_id,
         )  # fmt: skip
-        found: np.ndarray = out[:, ids.shape[1] :].reshape(len(prompts), count, -1).numpy()
+        found: np.ndarray = out[:, ids.shape[1] :].reshape(len(prompts), count, -1).cpu().numpy()
         return found
 
     return draw
@@ -113,15 +115,27 @@ def check(policy: Policy, prompts: Sequence[Prompt], systems: dict[str, Draw], l
     wrong = [name for name, tokens in greedy.items() if not np.array_equal(tokens, greedy["shared"])]
     if wrong or greedy["shared"].shape[-1] != length:
         raise SelfsightError(f"the greedy tokens of {', '.join(wrong) or 'all'} are not those that were to be drawn")
+    apart = max(float(np.abs(reported - scored).max()) for reported, scored in both_logprobs(policy, prompts, length))
+    if not apart < 1e-4:
+        raise SelfsightError(f"the sampler's log-probs are not the learner's: {apart:.1e} apart")
+    return {"sampler_minus_learner": apart}
+
+
+def both_logprobs(policy: Policy, prompts: Sequence[Prompt], length: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Log-probs of samples, as the sampler reports them and as the learner scores them."""
     policy.vlm.backend = "shared"
     requests = [SampleRequest(str(k), prompt, SAMPLES, k) for k, prompt in enumerate(prompts)]
     drawn = policy.sample(requests, Sampling(max_completion_length=length))
     pairs = [(prompts[int(id)], rollout) for id, rollouts in drawn.items() for rollout in rollouts]
     again = policy.logprobs([(prompt, rollout.token_ids) for prompt, rollout in pairs])
-    apart = max(float(np.abs(rollout.logprobs - now).max()) for (_, rollout), now in zip(pairs, again, strict=True))
-    if not apart < 1e-4:
-        raise SelfsightError(f"the sampler's log-probs are not the learner's: {apart:.1e} apart")
-    return {"sampler_minus_learner": apart}
+    return [(rollout.logprobs, now) for (_, rollout), now in zip(pairs, again, strict=True)]
+
+
+def mismatch_kl(policy: Policy, prompts: Sequence[Prompt], length: int) -> float:
+    """KL(sampler || learner) in nats a token, by the estimator that runs log (`loss.k3`)."""
+    both = both_logprobs(policy, prompts, length)
+    reported, scored = (torch.from_numpy(np.concatenate(values)) for values in zip(*both, strict=True))
+    return float(k3(reported, scored).mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

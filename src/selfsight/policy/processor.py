@@ -72,7 +72,10 @@ class EncodedImage:
 
 def load_processor(folder: Path, config: Any) -> Any:
     """The model's processor without its video part, PIL image backend."""
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoTokenizer
+
+    # By its own name: under the package's, older versions say that it needs torchvision, even for the PIL backend.
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     model_type = config.model_type

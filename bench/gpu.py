@@ -1,0 +1,293 @@
+"""Learner and local sampler at the sizes of real models on a GPU: rows of tries against padded rows and their peers.
+
+    python bench/gpu.py                         Qwen2.5-VL-3B's shape, random weights, bfloat16; JSON out
+    python bench/gpu.py --shape 7b --repeats 9
+    python bench/gpu.py --shape tiny            shows that the command works on this machine, and nothing else
+
+One question of 1,500 tokens, most of them its image; 8 answers of 256 tokens. All weights are trained: float32,
+multiplied in bfloat16. An update is forward and backward from pixels; a rollout is drawn from pixels, too.
+
+    tries, padded, trl         as in learner.py
+    shared, padded, generate   as in sampler.py
+
+Before anything is timed, the gradients must be those of the padded batch to a tenth of their norm (bfloat16 rounds; a
+wrong mask is several tenths away), and what the sampler reports must be what the learner scores (below the alarm's
+threshold for `mismatch_kl`); otherwise the command fails. A system for which memory does not suffice is named.
+
+`mfu` is the share of the time that the card would need for the operations of the tries' update, at the rate of a large
+matrix product in bfloat16 that is measured in the same run (`product_tflops`); with `--peak-tflops`, at the rate that
+its maker gives. Operations are counted by PyTorch as they are done. Memory is the most that PyTorch's allocator held
+during one update or rollout, above weights and gradients.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+import sampler
+from learner import SAMPLES, difference, make_prompt, ours, outcome, random_group, timed_in_turn, trl_update
+from machine import describe_machine
+from scaling import PIXELS, image_side, open_image
+from selfsight.errors import SelfsightError
+from selfsight.methods.loop import MISMATCH_ALARM
+from selfsight.policy import Group, LearnerOptions, LossOptions, ModelOptions, Policy
+from selfsight.policy.kernels import kernel_for
+from selfsight.starter.architecture import save_starter, starter_config, train_tokenizer
+
+VISION = {
+    "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+    "fullatt_block_indexes": [7, 15, 23, 31], "initializer_range": 0.02,
+}  # fmt: skip
+ROTARY = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Fields of a Qwen2.5-VL's configuration, the tokens of the prompt and of an answer, and the side of a product."""
+
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    prompt: int = 1500
+    completion: int = 256
+    product: int = 8192
+
+    @property
+    def longest(self) -> int:
+        return self.prompt + SAMPLES * self.completion
+
+
+SHAPES = {
+    "3b": Shape(
+        {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+         "num_key_value_heads": 2, "vocab_size": 151936, "rope_parameters": ROTARY, "initializer_range": 0.02},
+        VISION | {"out_hidden_size": 2048},
+    ),
+    "7b": Shape(
+        {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+         "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False, "rope_parameters": ROTARY,
+         "initializer_range": 0.02},
+        VISION | {"out_hidden_size": 3584},
+    ),
+    "tiny": Shape({"vocab_size": 8192}, {}, prompt=64, completion=8, product=256),
+}  # fmt: skip
+
+
+def config_of(shape: Shape, tokenizer: Any) -> Qwen2_5_VLConfig:
+    """The starter's configuration with the sizes of a shape."""
+    small = starter_config(tokenizer)
+    text = {name: value for name, value in small.text_config.to_dict().items() if name != "layer_types"}
+    config = Qwen2_5_VLConfig(
+        text_config=text | {"max_position_embeddings": shape.longest} | shape.text,
+        vision_config=small.vision_config.to_dict() | shape.vision,
+        image_token_id=small.image_token_id,
+        video_token_id=small.video_token_id,
+        vision_start_token_id=small.vision_start_token_id,
+        vision_end_token_id=small.vision_end_token_id,
+        tie_word_embeddings=shape.text.get("tie_word_embeddings", True),
+        selfsight_prompt_pack=small.selfsight_prompt_pack,
+    )
+    config.architectures = small.architectures
+    return config
+
+
+def build_model(shape: Shape, folder: Path, device: torch.device) -> Path:
+    """Random weights in bfloat16, in the plain Hugging Face layout."""
+    tokenizer = train_tokenizer(["one two three four five six seven eight"] * 9)
+    tokenizer.model_max_length = shape.longest
+    torch.manual_seed(0)
+    with device:  # the weights of a large model are drawn many times faster there
+        model = Qwen2_5_VLForConditionalGeneration(config_of(shape, tokenizer))
+    save_starter(model.to(device, dtype=torch.bfloat16), tokenizer, folder)
+    return folder
+
+
+def load_policy(folder: Path, shape: Shape, device: str, *, recompute: bool) -> Policy:
+    policy = Policy.load(
+        "bench", folder, open_image=open_image,
+        options=ModelOptions(
+            dtype="bfloat16", device=device, gradient_checkpointing=recompute, min_pixels=4 * PIXELS**2,
+            max_pixels=shape.prompt * PIXELS**2,
+        ),
+        learning=LearnerOptions(loss=LossOptions(beta=0.0), token_budget=max(16384, SAMPLES * shape.longest)),
+    )  # fmt: skip
+    if policy.vlm.backend != "shared":
+        raise SelfsightError("this model takes padded rows here, so there is nothing to compare")
+    return policy
+
+
+class Card:
+    """The GPU's clock and memory."""
+
+    def seconds(self, systems: Mapping[str, Callable[[], object]], **options: Any) -> dict[str, list[float]]:
+        """As `timed_in_turn`; what a system has begun on the device is waited for."""
+
+        def to_the_end(run: Callable[[], object]) -> None:
+            run()
+            torch.cuda.synchronize()
+
+        return timed_in_turn({name: partial(to_the_end, run) for name, run in systems.items()}, **options)
+
+    def peak_gib(self, run: Callable[[], object]) -> float:
+        """The most memory that `run` held above what was held before."""
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**30
+
+
+def product_tflops(size: int, device: torch.device) -> float:
+    """Rate of a product of two square matrices of random bfloat16, the median of ten."""
+    one, other = (torch.randn((size, size), device=device, dtype=torch.bfloat16) for _ in range(2))
+    times = []
+    for _ in range(13):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        one @ other
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / statistics.median(times[3:]) / 1e12
+
+
+def update_tflop(policy: Policy, group: Group) -> float:
+    """Operations of the tries' forward and backward pass, counted forward; a backward pass has twice as many."""
+    policy.vlm.backend = "shared"
+    pairs = [(group.prompt, rollout.token_ids) for rollout in group.rollouts]
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._flash_attention_forward: _flash}) as counter:
+        policy.logprobs(pairs)
+    return 3 * counter.get_total_flops() / 1e12
+
+
+def _flash(query: Any, key: Any, value: Any, *rest: Any, out_val: Any = None, **options: Any) -> int:
+    """Tokens stand before heads in `FusedCuda`'s calls; PyTorch's own count expects them behind. Half if causal."""
+    (n, Q, H, D), (_, M, _, _), causal = query, key, rest[5]
+    return 4 * n * H * Q * M * D // (2 if causal else 1)
+
+
+def learning(policy: Policy, shape: Shape, card: Card, folder: Path, *, repeats: int, trl: bool) -> dict[str, Any]:
+    """Updates by all systems that fit: equal first, then seconds and memory."""
+    policy.vlm.banned.fill_(False)  # TRL bans nothing
+    policy.vlm.backend = "shared"
+    prompt = make_prompt(policy, 0, image=image_side(shape.prompt), length=shape.prompt)
+    group = random_group(policy, prompt, SAMPLES, shape.completion, np.random.default_rng(0))
+    updates = {"tries": ours(policy, [group], "shared"), "padded": ours(policy, [group], "padded")}
+    if trl:
+        updates["trl"] = trl_update(policy, [group], folder)
+    memory, too_large, outcomes = {}, [], {}
+    for name in list(updates):
+        update = updates[name]
+        try:
+            outcomes[name] = _on_cpu(outcome(update))
+            update()  # its gradients are there from now on, as they are in training
+            memory[name] = card.peak_gib(update)
+        except torch.cuda.OutOfMemoryError:
+            too_large.append(name)
+            del updates[name]
+        update.forget()
+    apart = {name: difference(found, outcomes["padded"]) for name, found in outcomes.items() if "padded" in outcomes}
+    wrong = {name: value for name, value in apart.items() if not value < 0.1}
+    if wrong:
+        raise SelfsightError(f"these do not compute what the padded batch computes: {wrong}")
+    forget = lambda: [update.forget() for update in updates.values()]  # noqa: E731
+    seconds = card.seconds(updates, repeats=repeats, warmup=1, after=forget)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "tokens": SAMPLES * shape.completion,
+        "median_seconds": medians,
+        "times_faster_than": {name: medians[name] / medians["tries"] for name in medians if name != "tries"},
+        "tokens_per_second": {name: SAMPLES * shape.completion / value for name, value in medians.items()},
+        "tflop": update_tflop(policy, group),
+        "peak_gib": memory,
+        "difference_from_padded": apart,
+        "out_of_memory": too_large,
+        "seconds": seconds,
+    }
+
+
+def _on_cpu(found: tuple[float, dict[str, torch.Tensor]]) -> tuple[float, dict[str, torch.Tensor]]:
+    """The gradients of several systems would not fit onto the card together."""
+    return found[0], {name: gradient.cpu() for name, gradient in found[1].items()}
+
+
+def rollouts(policy: Policy, shape: Shape, card: Card, *, repeats: int) -> dict[str, Any]:
+    """Rollouts by the local sampler, by its fallback and by `generate`."""
+    vlm = policy.vlm
+    vlm.banned[[*vlm.encoder.placeholder_ids, *vlm.eos_ids]] = True
+    vlm.backend = "shared"
+    prompts = [make_prompt(policy, 0, image=image_side(shape.prompt), length=shape.prompt)]
+    plain = AutoModelForImageTextToText.from_pretrained(vlm.folder, dtype=torch.bfloat16).to(vlm.device)
+    drawn = sampler.mismatch_kl(policy, prompts, shape.completion)
+    if not drawn < MISMATCH_ALARM:
+        raise SelfsightError(f"the sampler's log-probs are not the learner's: mismatch_kl {drawn:.1e}")
+    draws = {
+        "shared": sampler.ours(policy, prompts, "shared", shape.completion),
+        "padded": sampler.ours(policy, prompts, "padded", shape.completion),
+        "generate": sampler.generate(policy, plain, prompts, shape.completion),
+    }
+    memory = {name: card.peak_gib(partial(draw, False)) for name, draw in draws.items()}
+    seconds = card.seconds({name: partial(draw, False) for name, draw in draws.items()}, repeats=repeats, warmup=1)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    tokens = SAMPLES * shape.completion
+    return {
+        "tokens_per_second": {name: tokens / value for name, value in medians.items()},
+        "times_faster_than": {name: medians[name] / medians["shared"] for name in medians if name != "shared"},
+        "peak_gib": memory,
+        "mismatch_kl": drawn,
+        "seconds": seconds,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="3b")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--recompute", action="store_true", help="layers are computed again backward, in all systems")
+    parser.add_argument("--peak-tflops", type=float, help="of the card in bfloat16, as its maker gives it")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING)
+    if not torch.cuda.is_available():
+        raise SystemExit("There is no CUDA device here that PyTorch can use; learner.py and sampler.py need none.")
+    shape, card, device = SHAPES[options.shape], Card(), torch.device("cuda")
+    with_trl = find_spec("trl") is not None
+    product = product_tflops(shape.product, device)
+    with tempfile.TemporaryDirectory() as place:
+        folder = build_model(shape, Path(place) / "model", device)
+        policy = load_policy(folder, shape, "cuda", recompute=options.recompute)
+        learned = learning(policy, shape, card, Path(place), repeats=options.repeats, trl=with_trl)
+        drawn = rollouts(policy, shape, card, repeats=options.repeats)
+    rate = learned["tflop"] / learned["median_seconds"]["tries"]
+    learned["mfu"] = {"of_product": rate / product} | (
+        {} if options.peak_tflops is None else {"of_peak": rate / options.peak_tflops}
+    )
+    print(json.dumps({
+        "machine": describe_machine() | {"gpu": torch.cuda.get_device_name(), "product_tflops": product},
+        "setting": {"shape": options.shape, "parameters": sum(p.numel() for p in policy.vlm.model.parameters()),
+                    "prompt": shape.prompt, "samples": SAMPLES, "completion": shape.completion,
+                    "recompute": options.recompute, "kernel": type(kernel_for("cuda")).__name__},
+        "trl": version("trl") if with_trl else "not importable here, so not measured",
+        "learner": learned,
+        "sampler": drawn,
+    }, indent=2))  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
