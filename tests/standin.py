@@ -266,6 +266,8 @@ def standing_in() -> Iterator[Device]:
         patch.setattr(torch.autograd, "_engine_run_backward", backward)
         patch.setattr(torch, "autocast", lambda kind, **options: autocast(_on_cpu(kind), **options))
         patch.setattr(torch, "is_autocast_enabled", lambda kind: enabled(_on_cpu(kind)))
+        # Optimisers ask, and PyTorch's build for CUDA then asks a driver that may not be there.
+        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch, "get_autocast_dtype", lambda kind: its_type(_on_cpu(kind)))
         _running.append(device)
         kernel_for.cache_clear()

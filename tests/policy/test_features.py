@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,3 +123,12 @@ def test_shared_features_give_the_gradient_of_one_forward_pass(load: Load, famil
     norm = torch.stack([g.norm() for g in whole.values()]).norm()
     for name, gradient in whole.items():
         assert (parameters[name].grad - gradient).norm() <= 1e-5 * norm, name
+
+
+def test_a_transformers_that_takes_pixels_alone_is_said_to(
+    load: Load, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load()
+    assert "is encoded for every batch" not in caplog.text
+    monkeypatch.setattr("selfsight.policy.vlm.inspect.signature", lambda forward: SimpleNamespace(parameters={}))
+    assert not load().vlm.takes_features and "is encoded for every batch" in caplog.text

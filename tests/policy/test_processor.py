@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from transformers.models.auto import image_processing_auto
 
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
@@ -17,6 +18,19 @@ def test_no_processor_needs_torchvision(load: Load) -> None:
     for family in FAMILIES:
         load(family)
     assert "torchvision" not in sys.modules
+
+
+def test_a_transformers_that_reads_images_with_torchvision_alone_says_what_to_install(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ValueError("Could not load any image processor class. Missing optional dependencies: torchvision.")
+
+    monkeypatch.setattr(image_processing_auto.AutoImageProcessor, "from_pretrained", refuse)
+    with pytest.raises(
+        SelfsightError, match="Install transformers 5.19 or newer"
+    ):
+        load("smolvlm")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

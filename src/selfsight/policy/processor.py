@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -90,9 +91,11 @@ def load_processor(folder: Path, config: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
+        hint = "The folder needs tokenizer.json and preprocessor_config.json beside the weights."
+        if "torchvision" in str(error).lower():  # for some families before 5.19
+            hint = f"Install transformers 5.19 or newer (this is {version('transformers')}), or torchvision."
         raise SelfsightError(
-            f"Model {folder}: its tokenizer or image processor cannot be loaded ({error}).",
-            hint="The folder needs tokenizer.json and preprocessor_config.json beside the weights.",
+            f"Model {folder}: its tokenizer or image processor cannot be loaded ({error}).", hint=hint
         ) from error
     template = _chat_template(folder, tokenizer)
     return _image_only(base)(image_processor, tokenizer, chat_template=template, **_processor_arguments(folder, base))

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ class Vlm:
         rope = getattr(self.text_config, "rope_parameters", None) or {}
         self._has_mrope = "mrope_section" in rope
         self.takes_features = "mm_encoder_outputs" in inspect.signature(model.model.forward).parameters
+        if not self.takes_features:
+            reason = f"transformers {version('transformers')} takes nothing but pixels here"
+            logger.warning("Model %s: an image is encoded for every batch that shows it (%s)", folder.name, reason)
         self.row_attention: RowAttention = TrieAttention
         self.sees_images_both_ways = model.config.model_type in MODALITY_MASKED_FAMILIES
         self.plain_head = _head_is_plain(self)
@@ -75,10 +79,10 @@ class Vlm:
         self._decoder_name, _ = language_model(model)
         self.decodes_by_step = False
         if self.backend == "shared":
-            reason = _why_not_by_step(self)
-            self.decodes_by_step = reason is None
-            if reason is not None:
-                logger.warning("Model %s: transformers' forward pass decodes, more slowly (%s)", folder.name, reason)
+            why_not = _why_not_by_step(self)
+            self.decodes_by_step = why_not is None
+            if why_not is not None:
+                logger.warning("Model %s: transformers' forward pass decodes, more slowly (%s)", folder.name, why_not)
 
     @classmethod
     def open(
