@@ -27,9 +27,7 @@ def test_a_transformers_that_reads_images_with_torchvision_alone_says_what_to_in
         raise ValueError("Could not load any image processor class. Missing optional dependencies: torchvision.")
 
     monkeypatch.setattr(image_processing_auto.AutoImageProcessor, "from_pretrained", refuse)
-    with pytest.raises(
-        SelfsightError, match="Install transformers 5.19 or newer"
-    ):
+    with pytest.raises(SelfsightError, match="Install transformers"):
         load("smolvlm")
 
 
