@@ -6,7 +6,11 @@ that is made on "cuda" or moved there is a `Standin`. An operator that mixes one
 GPU; whatever would wait for the device is counted, with the line that asked. The two operators of flash attention,
 which a CPU does not have, are given.
 
-Not shown: time, memory, streams, rounding, and operators that exist on one of the two only.
+What waits: numbers that Python asks for, operators whose result has a size that only the device knows, and every copy
+between the two, since those from and to plain memory are waited for.
+
+Not shown: time, memory, streams, rounding, the types that CUDA's autocast chooses, optimisers' `foreach` code (it
+wants plain tensors), and operators that exist on one of the two only.
 """
 
 import traceback
@@ -27,12 +31,13 @@ from selfsight.policy.kernels import Products, kernel_for
 CUDA = torch.device("cuda:0")
 aten = torch.ops.aten
 
-# As on CUDA: a number of the CPU, and places on the CPU that are put into an index.
-_MIXED = {aten.copy_.default, aten._to_copy.default, aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+_COPIES = {aten.copy_.default, aten._to_copy.default}
+_INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
 # Their size is known only when they are done.
 _WAITING = {
     aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten._unique2.default,
     aten.unique_consecutive.default, aten.unique_dim.default, aten.repeat_interleave.Tensor, aten.equal.default,
+    aten.bincount.default,
 }  # fmt: skip
 
 
@@ -109,7 +114,7 @@ class Device(TorchFunctionMode):
             return func(args[0].held)
         wanted = kwargs.get("device")
         if wanted is not None and torch.device(wanted).type == "cuda":
-            if any(isinstance(x, Standin) for x in tree_leaves(args)):  # `tensor([x, y])` of numbers on the device
+            if name in ("tensor", "as_tensor"):  # made on the CPU and copied
                 self._wait()
             return Standin(func(*tree_map(_held, args), **kwargs | {"device": "cpu"}))
         if wanted is not None and any(isinstance(x, Standin) for x in args):  # x.new_zeros(..., device="cpu")
@@ -133,10 +138,8 @@ class Device(TorchFunctionMode):
             x = func(x, *others, **kwargs)
         if where is None or where.type == x.device.type:
             return x
-        if where.type == "cuda":
-            return _Up.apply(x)
         self._wait()
-        return _Down.apply(x)
+        return _Up.apply(x) if where.type == "cuda" else _Down.apply(x)
 
     def _wait(self) -> None:
         frames = reversed(traceback.extract_stack())
@@ -146,15 +149,20 @@ class Device(TorchFunctionMode):
 
     def operator(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        if func not in _MIXED and any(x.ndim > 0 and not isinstance(x, Standin) for x in given):
-            raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found cuda:0 and cpu")
-        if func in _WAITING or (func is aten.copy_.default and not isinstance(args[0], Standin)):
-            self._wait()
-        if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
-            if not isinstance(args[0], Standin):
-                raise RuntimeError(f"{func}: indices should be on the CPU as the indexed tensor is")
-            if any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1]):
+        strange = [x for x in given if not isinstance(x, Standin)]
+        if func in _INDEXED:
+            places = [x for x in args[1] if x is not None]  # may lie on the CPU, from where they are copied
+            strange = [x for x in strange if all(x is not place for place in places)]
+            if not all(isinstance(x, Standin) and x.dtype not in (torch.bool, torch.uint8) for x in places):
                 self._wait()
+        if func is aten.index_put.default:
+            strange = []  # the backward pass of indexing, whose zeros PyTorch makes: here on the CPU
+        if strange and func in _COPIES:
+            self._wait()
+        elif any(x.ndim > 0 for x in strange) or (strange and not _takes_numbers(func)):
+            raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found cuda:0 and cpu")
+        if func in _WAITING:
+            self._wait()
         if kwargs.get("device") is not None:
             kwargs = kwargs | {"device": torch.device("cpu")}
         plain_args, plain_kwargs = tree_map(_held, (args, kwargs))
@@ -167,6 +175,11 @@ class Device(TorchFunctionMode):
             return same[id(x)] if id(x) in same else Standin(x) if isinstance(x, Tensor) else x
 
         return tree_map(wrapped, found)
+
+
+def _takes_numbers(func: Any) -> bool:
+    """Whether an operator takes a tensor of the CPU that is one number."""
+    return torch.Tag.pointwise in func.tags or func in _INDEXED or func in (aten.fill_.Tensor, aten.masked_fill.Tensor)
 
 
 class _Up(torch.autograd.Function):
@@ -199,6 +212,7 @@ def flash_operators() -> SimpleNamespace:
     ) -> tuple[Tensor, ...]:  # fmt: skip
         assert (cum_seq_q, cum_seq_k, dropout_p, return_debug_mask) == (None, None, 0.0, False)
         assert (max_q, max_k) == (query.shape[1], key.shape[1])
+        assert all(_flash_takes(x) for x in (query, key, value))
         q, k, v = (x.transpose(1, 2).float() for x in (query, key, value))
         out, lse = plain.forward(q, k, v, is_causal, scale)
         nothing = torch.empty(0)
@@ -211,12 +225,18 @@ def flash_operators() -> SimpleNamespace:
     ) -> list[Tensor]:  # fmt: skip
         assert (cum_seq_q, cum_seq_k, dropout_p) == (None, None, 0.0)
         assert (max_q, max_k) == (query.shape[1], key.shape[1])
+        assert all(_flash_takes(x) for x in (grad_out, query, key, value, out))
         assert grad_out.dtype == query.dtype and logsumexp.dtype == torch.float32
         given = [x.transpose(1, 2).float() for x in (grad_out, query, key, value, out)]
         found = plain.backward(*given, logsumexp, is_causal, scale)
         return [x.transpose(1, 2).to(query.dtype) for x in found]
 
     return SimpleNamespace(_flash_attention_forward=forward, _flash_attention_backward=backward)
+
+
+def _flash_takes(x: Tensor) -> bool:
+    size = x.shape[-1]
+    return x.dtype in (torch.bfloat16, torch.float16) and size % 8 == 0 and size <= 256 and x.stride(-1) == 1
 
 
 def _held(x: Any) -> Any:

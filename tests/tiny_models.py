@@ -148,6 +148,7 @@ def build_qwen2_5_vl(
     *,
     hidden: int = 64,
     layers: int = 2,
+    depth: int = 2,
     heads: int = 2,
     kv_heads: int = 1,
     seed: int = 0,
@@ -160,7 +161,7 @@ def build_qwen2_5_vl(
         | {"tie_word_embeddings": tied}
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}},
         vision_config={
-            "depth": 2,
+            "depth": depth,
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_heads": 2,

@@ -2,6 +2,7 @@
 the CPU, and Python waits for the device as often as a step needs and not once for every layer.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ import torch
 from torch import nn
 
 from selfsight.config import load_config
-from selfsight.policy import Policy, SampleRequest, Sampling
-from selfsight.policy.kernels import FusedCuda, Products, kernel_for
+from selfsight.policy import Group, Policy, Rollout, SampleRequest, Sampling
+from selfsight.policy.kernels import FusedCuda, kernel_for
 from selfsight.policy.open import open_policy
 from selfsight.run.checkpoint import Checkpoints
-from standin import CUDA, Device, Standin, standing_in
+from standin import CUDA, Standin, standing_in
 from tiny_models import build_gemma3, build_qwen2_5_vl
 
 from .conftest import FAMILIES, FAST, PROMPTS, WITH_KL, Load, flat, groups_of, open_image, requests
@@ -111,45 +112,46 @@ def test_padded_rows_frozen_copies_scores_and_checkpoints(load: Load, tmp_path: 
     assert [len(one) for one in scores] == [3, 1]
 
 
-def ours(device: Device) -> int:
-    return sum(count for place, count in device.waits.items() if place.startswith("selfsight/"))
-
-
-def waits(folder: Path, load: Load, work: Callable[[Policy], object]) -> int:
-    """How often the package waits for the device in `work`."""
+def waits(folder: Path, load: Load, work: Callable[[Policy], object]) -> Counter[str]:
+    """What `work` waits for, by file and line."""
     with standing_in() as device:
         policy = load(folder=folder, learning=WITH_KL, device="cuda")
         policy.set_reference("anchor")
         policy.begin_phase()
         device.waits.clear()
         work(policy)
-        return ours(device)
+        return device.waits.copy()
+
+
+def drawing(length: int) -> Callable[[Policy], object]:
+    """Three samples of this length."""
+
+    def work(policy: Policy) -> None:
+        policy.vlm.banned[list(policy.vlm.eos_ids)] = True
+        drawn = policy.sample([SampleRequest("r", PROMPTS[0], 3, 0)], Sampling(max_completion_length=length))
+        assert {len(rollout.token_ids) for rollout in drawn["r"]} == {length}
+
+    return work
 
 
 def test_what_is_waited_for_does_not_grow_with_the_layers(load: Load, tmp_path: Path) -> None:
-    few, many = (build_qwen2_5_vl(tmp_path / str(layers), layers=layers) for layers in (2, 6))
+    few, many = (build_qwen2_5_vl(tmp_path / str(n), layers=n, depth=n) for n in (2, 6))
+    answers = [np.array([30, 31, 32]), np.array([30, 31, 33, 34, 35]), np.array([36])]
+    rollouts = tuple(Rollout("r", k, ids, np.full(len(ids), -4.0), "", True, 0) for k, ids in enumerate(answers))
+    groups = [Group(prompt, rollouts, np.arange(3.0)) for prompt in PROMPTS]
 
     def once(policy: Policy) -> None:
-        drawn = policy.sample(requests(), SHORT)
-        policy.learn(groups_of(requests(), drawn))
+        drawing(4)(policy)
+        policy.learn(groups)
         policy.step()
 
-    assert waits(few, load, once) == waits(many, load, once)
+    waited, by_many = waits(few, load, once), waits(many, load, once)
+    assert waited.total() > 10 and by_many - waited == Counter() and waited - by_many == Counter()
 
 
 def test_a_step_of_decoding_waits_once(load: Load, tmp_path: Path) -> None:
     folder = build_qwen2_5_vl(tmp_path / "model")
-
-    def sampling(length: int) -> Callable[[Policy], object]:
-        def work(policy: Policy) -> None:
-            policy.vlm.banned[list(policy.vlm.eos_ids)] = True  # so that all samples are of this length
-            asked = [SampleRequest("r", PROMPTS[0], 3, 0)]
-            drawn = policy.sample(asked, Sampling(max_completion_length=length))
-            assert {len(rollout.token_ids) for rollout in drawn["r"]} == {length}
-
-        return work
-
-    assert waits(folder, load, sampling(12)) - waits(folder, load, sampling(5)) == 7
+    assert waits(folder, load, drawing(12)).total() - waits(folder, load, drawing(5)).total() == 7
 
 
 # ---- the stand-in itself
@@ -167,11 +169,16 @@ def test_the_stand_in_refuses_two_devices_and_counts_what_is_waited_for() -> Non
             here.index_select(0, torch.tensor([0], device="cuda"))
         with pytest.raises(TypeError, match="numpy"):
             there.numpy()
-        assert (there + 1).sum().device == CUDA and not device.waits
+        device.waits.clear()
+        assert (there + torch.tensor(1.0)).sum().device == CUDA and not device.waits
         assert float(there.sum()) == 3.0 and there.tolist() == [0.0, 1.0, 2.0] and (there > 1).nonzero().shape == (1, 1)
         assert there.cpu().numpy().tolist() == [0.0, 1.0, 2.0]
-        assert sum(device.waits.values()) == 4 and all("test_device.py" in place for place in device.waits)
+        with pytest.raises(RuntimeError, match="same device"):
+            there.index_select(0, torch.tensor(0))
+        assert device.waits.total() == 4 and all("test_device.py" in place for place in device.waits)
         there[torch.tensor([1])] = 5.0  # places may lie on the CPU
+        with pytest.raises(RuntimeError, match="same device"):
+            there[torch.tensor([0, 1], device="cuda")] = torch.tensor([5.0, 6.0])
         there.add_(1)
         assert there.tolist() == [1.0, 6.0, 3.0]
 
@@ -186,10 +193,12 @@ def test_gradients_pass_the_stand_in_and_come_back_to_the_cpu() -> None:
         assert isinstance(layer.weight.grad, Standin)
 
 
-def test_flash_attention_is_not_there_for_what_it_cannot_compute() -> None:
+def test_flash_attention_of_the_stand_in_refuses_what_cuda_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with standing_in():
         kernel = kernel_for("cuda")
-        q, k, v = (torch.ones((1, 1, 4, 8), device="cuda") for _ in range(3))
-        out, _ = kernel.forward(q, k, v, True, 1.0)
-        expected, _ = Products().forward(q, k, v, True, 1.0)
-        assert torch.equal(out.cpu(), expected.cpu())
+        q, k, v = (torch.randn((1, 1, 4, 8)).to("cuda") for _ in range(3))
+        kernel.forward(q, k, v, True, 1.0)  # float32, which goes to products
+        monkeypatch.setattr("selfsight.policy.kernels._flash_can", lambda q: True)
+        kernel.forward(*(x.bfloat16() for x in (q, k, v)), True, 1.0)
+        with pytest.raises(AssertionError):
+            kernel.forward(q, k, v, True, 1.0)

@@ -83,7 +83,7 @@ class Wave:
         running = ~(before | ends)
         self._finished[active] = ~running
         self._drawn += 1
-        left = int(running.sum())  # the one thing a step that a GPU is waited for
+        left = int(running.sum())  # all that a GPU is waited for, in a step that drops no row
         self.done = left == 0 or self._drawn == self._length
         if not self.done and left < _COMPACT_BELOW * len(active):
             kept = running.cpu().nonzero()[:, 0]
