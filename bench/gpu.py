@@ -10,9 +10,10 @@ multiplied in bfloat16. An update is forward and backward from pixels; a rollout
     tries, padded, trl         as in learner.py
     shared, padded, generate   as in sampler.py
 
-Before anything is timed, the gradients must be those of the padded batch to a tenth of their norm (bfloat16 rounds; a
-wrong mask is several tenths away), and what the sampler reports must be what the learner scores (below the alarm's
-threshold for `mismatch_kl`); otherwise the command fails. A system for which memory does not suffice is named.
+Before a system is timed, its gradient must be that of padded rows taken one by one, to a tenth of the norm (bfloat16
+rounds; a wrong mask is several tenths away), and what the sampler reports must be what the learner scores (below the
+alarm's threshold for `mismatch_kl`); otherwise the command fails. Each system has the card for itself, after the one
+before it is gone; one for which memory does not suffice is named.
 
 `mfu` is the share of the time that the card would need for the operations of the tries' update, at the rate of a large
 matrix product in bfloat16 that is measured in the same run (`product_tflops`); with `--peak-tflops`, at the rate that
@@ -21,6 +22,7 @@ during one update or rollout, above weights and gradients.
 """
 
 import argparse
+import gc
 import json
 import logging
 import statistics
@@ -28,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -41,7 +43,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 import sampler
-from learner import SAMPLES, difference, make_prompt, ours, outcome, random_group, timed_in_turn, trl_update
+from learner import SAMPLES, Update, difference, make_prompt, ours, random_group, timed_in_turn, trl_update
 from machine import describe_machine
 from scaling import PIXELS, image_side, open_image
 from selfsight.errors import SelfsightError
@@ -131,27 +133,49 @@ def load_policy(folder: Path, shape: Shape, device: str, *, recompute: bool) -> 
     return policy
 
 
-class Card:
-    """The GPU's clock and memory."""
+def timed(run: Callable[[], object], repeats: int, after: Callable[[], object] = lambda: None) -> dict[str, Any]:
+    """Seconds of each repeat, after one that warms up, and the most memory that one held above what was held before."""
 
-    def seconds(self, systems: Mapping[str, Callable[[], object]], **options: Any) -> dict[str, list[float]]:
-        """As `timed_in_turn`; what a system has begun on the device is waited for."""
-
-        def to_the_end(run: Callable[[], object]) -> None:
-            run()
-            torch.cuda.synchronize()
-
-        return timed_in_turn({name: partial(to_the_end, run) for name, run in systems.items()}, **options)
-
-    def peak_gib(self, run: Callable[[], object]) -> float:
-        """The most memory that `run` held above what was held before."""
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+    def to_the_end() -> None:
         run()
         torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**30
+
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    to_the_end()
+    peak = (torch.cuda.max_memory_allocated() - before) / 2**30
+    after()
+    seconds = timed_in_turn({"": to_the_end}, repeats, 0, after=after)[""]
+    return {"median_seconds": statistics.median(seconds), "peak_gib": peak, "seconds": seconds}
+
+
+def each_that_fits(
+    systems: Mapping[str, Callable[[], dict[str, Any]]],
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What every system's measurement says, and the names of those that ran out of memory."""
+    found, too_large = {}, []
+    for name, measure in systems.items():
+        try:
+            found[name] = measure()
+        except torch.cuda.OutOfMemoryError:
+            too_large.append(name)
+        gc.collect()  # a failed one's tensors hang on its traceback
+        torch.cuda.empty_cache()
+    return found, too_large
+
+
+def compared(found: Mapping[str, dict[str, Any]], too_large: list[str], to: str, tokens: int) -> dict[str, Any]:
+    """The measurements, tokens per second, and times as fast as the others."""
+    medians = {name: figures["median_seconds"] for name, figures in found.items()}
+    others = [name for name in medians if name != to and to in medians]
+    return {
+        "systems": found,
+        "tokens_per_second": {name: tokens / value for name, value in medians.items()},
+        "times_faster_than": {name: medians[name] / medians[to] for name in others},
+        "out_of_memory": too_large,
+    }
 
 
 def product_tflops(size: int, device: torch.device) -> float:
@@ -182,77 +206,72 @@ def _flash(query: Any, key: Any, value: Any, *rest: Any, out_val: Any = None, **
     return 4 * n * H * Q * M * D // (2 if causal else 1)
 
 
-def learning(policy: Policy, shape: Shape, card: Card, folder: Path, *, repeats: int, trl: bool) -> dict[str, Any]:
-    """Updates by all systems that fit: equal first, then seconds and memory."""
+def learning(policy: Policy, shape: Shape, folder: Path, *, repeats: int, trl: bool) -> dict[str, Any]:
+    """Updates by all systems that fit: the right gradient first, then seconds and memory."""
     policy.vlm.banned.fill_(False)  # TRL bans nothing
     policy.vlm.backend = "shared"
     prompt = make_prompt(policy, 0, image=image_side(shape.prompt), length=shape.prompt)
     group = random_group(policy, prompt, SAMPLES, shape.completion, np.random.default_rng(0))
-    updates = {"tries": ours(policy, [group], "shared"), "padded": ours(policy, [group], "padded")}
-    if trl:
-        updates["trl"] = trl_update(policy, [group], folder)
-    memory, too_large, outcomes = {}, [], {}
-    for name in list(updates):
-        update = updates[name]
-        try:
-            outcomes[name] = _on_cpu(outcome(update))
-            update()  # its gradients are there from now on, as they are in training
-            memory[name] = card.peak_gib(update)
-        except torch.cuda.OutOfMemoryError:
-            too_large.append(name)
-            del updates[name]
-        update.forget()
-    apart = {name: difference(found, outcomes["padded"]) for name, found in outcomes.items() if "padded" in outcomes}
-    wrong = {name: value for name, value in apart.items() if not value < 0.1}
-    if wrong:
-        raise SelfsightError(f"these do not compute what the padded batch computes: {wrong}")
-    forget = lambda: [update.forget() for update in updates.values()]  # noqa: E731
-    seconds = card.seconds(updates, repeats=repeats, warmup=1, after=forget)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {
-        "tokens": SAMPLES * shape.completion,
-        "median_seconds": medians,
-        "times_faster_than": {name: medians[name] / medians["tries"] for name in medians if name != "tries"},
-        "tokens_per_second": {name: SAMPLES * shape.completion / value for name, value in medians.items()},
-        "tflop": update_tflop(policy, group),
-        "peak_gib": memory,
-        "difference_from_padded": apart,
-        "out_of_memory": too_large,
-        "seconds": seconds,
+    whole = policy.learner.options
+    policy.learner.options = replace(whole, token_budget=shape.prompt + shape.completion)
+    reference = gradient_of(ours(policy, [group], "padded"))
+    policy.learner.options = whole
+    builders: dict[str, Callable[[], Update]] = {
+        "tries": lambda: ours(policy, [group], "shared"),
+        "padded": lambda: ours(policy, [group], "padded"),
     }
+    if trl:
+        builders["trl"] = lambda: trl_update(policy, [group], folder)
+
+    def measure(name: str) -> dict[str, Any]:
+        update = builders[name]()
+        try:
+            apart = difference(gradient_of(update), reference)
+            if not apart < 0.1:
+                raise SelfsightError(f"{name} does not compute what padded rows compute: {apart:.2f} apart")
+            update()  # its gradients are there from now on, as they are in training
+            return timed(update, repeats) | {"difference_from_padded_rows": apart}
+        finally:
+            update.forget()
+
+    found, too_large = each_that_fits({name: partial(measure, name) for name in builders})
+    tokens = SAMPLES * shape.completion
+    return compared(found, too_large, "tries", tokens) | {"tflop": update_tflop(policy, group)}
 
 
-def _on_cpu(found: tuple[float, dict[str, torch.Tensor]]) -> tuple[float, dict[str, torch.Tensor]]:
-    """The gradients of several systems would not fit onto the card together."""
-    return found[0], {name: gradient.cpu() for name, gradient in found[1].items()}
+def gradient_of(update: Update) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradient of one update, which are then forgotten; on the CPU, since a card has no room for several."""
+    loss = update()
+    found = {name: p.grad.cpu() for name, p in update.parameters.items() if p.grad is not None}
+    update.forget()
+    return loss, found
 
 
-def rollouts(policy: Policy, shape: Shape, card: Card, *, repeats: int) -> dict[str, Any]:
+def rollouts(policy: Policy, shape: Shape, *, repeats: int) -> dict[str, Any]:
     """Rollouts by the local sampler, by its fallback and by `generate`."""
     vlm = policy.vlm
     vlm.banned[[*vlm.encoder.placeholder_ids, *vlm.eos_ids]] = True
     vlm.backend = "shared"
     prompts = [make_prompt(policy, 0, image=image_side(shape.prompt), length=shape.prompt)]
-    plain = AutoModelForImageTextToText.from_pretrained(vlm.folder, dtype=torch.bfloat16).to(vlm.device)
-    drawn = sampler.mismatch_kl(policy, prompts, shape.completion)
-    if not drawn < MISMATCH_ALARM:
-        raise SelfsightError(f"the sampler's log-probs are not the learner's: mismatch_kl {drawn:.1e}")
-    draws = {
-        "shared": sampler.ours(policy, prompts, "shared", shape.completion),
-        "padded": sampler.ours(policy, prompts, "padded", shape.completion),
-        "generate": sampler.generate(policy, plain, prompts, shape.completion),
+    kl = sampler.mismatch_kl(policy, prompts, shape.completion)
+    if not kl < MISMATCH_ALARM:
+        raise SelfsightError(f"the sampler's log-probs are not the learner's: mismatch_kl {kl:.1e}")
+
+    def generate() -> sampler.Draw:
+        plain = AutoModelForImageTextToText.from_pretrained(vlm.folder, dtype=torch.bfloat16).to(vlm.device)
+        return sampler.generate(policy, plain, prompts, shape.completion)
+
+    builders: dict[str, Callable[[], sampler.Draw]] = {
+        "shared": lambda: sampler.ours(policy, prompts, "shared", shape.completion),
+        "padded": lambda: sampler.ours(policy, prompts, "padded", shape.completion),
+        "generate": generate,
     }
-    memory = {name: card.peak_gib(partial(draw, False)) for name, draw in draws.items()}
-    seconds = card.seconds({name: partial(draw, False) for name, draw in draws.items()}, repeats=repeats, warmup=1)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    tokens = SAMPLES * shape.completion
-    return {
-        "tokens_per_second": {name: tokens / value for name, value in medians.items()},
-        "times_faster_than": {name: medians[name] / medians["shared"] for name in medians if name != "shared"},
-        "peak_gib": memory,
-        "mismatch_kl": drawn,
-        "seconds": seconds,
-    }
+
+    def measure(name: str) -> dict[str, Any]:
+        return timed(partial(builders[name](), False), repeats)
+
+    found, too_large = each_that_fits({name: partial(measure, name) for name in builders})
+    return compared(found, too_large, "shared", SAMPLES * shape.completion) | {"mismatch_kl": kl}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,18 +284,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING)
     if not torch.cuda.is_available():
         raise SystemExit("There is no CUDA device here that PyTorch can use; learner.py and sampler.py need none.")
-    shape, card, device = SHAPES[options.shape], Card(), torch.device("cuda")
+    shape, device = SHAPES[options.shape], torch.device("cuda")
     with_trl = find_spec("trl") is not None
     product = product_tflops(shape.product, device)
     with tempfile.TemporaryDirectory() as place:
         folder = build_model(shape, Path(place) / "model", device)
         policy = load_policy(folder, shape, "cuda", recompute=options.recompute)
-        learned = learning(policy, shape, card, Path(place), repeats=options.repeats, trl=with_trl)
-        drawn = rollouts(policy, shape, card, repeats=options.repeats)
-    rate = learned["tflop"] / learned["median_seconds"]["tries"]
-    learned["mfu"] = {"of_product": rate / product} | (
-        {} if options.peak_tflops is None else {"of_peak": rate / options.peak_tflops}
-    )
+        learned = learning(policy, shape, Path(place), repeats=options.repeats, trl=with_trl)
+        print(json.dumps(learned), file=sys.stderr)  # not lost, whatever becomes of the rest
+        drawn = rollouts(policy, shape, repeats=options.repeats)
+    if "tries" in learned["systems"]:
+        rate = learned["tflop"] / learned["systems"]["tries"]["median_seconds"]
+        rates = {"of_product": product} | ({} if options.peak_tflops is None else {"of_peak": options.peak_tflops})
+        learned["mfu"] = {name: rate / whole for name, whole in rates.items()}
     print(json.dumps({
         "machine": describe_machine() | {"gpu": torch.cuda.get_device_name(), "product_tflops": product},
         "setting": {"shape": options.shape, "parameters": sum(p.numel() for p in policy.vlm.model.parameters()),

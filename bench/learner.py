@@ -162,6 +162,8 @@ def trl_update(policy: Policy, groups: Sequence[Group], folder: Path) -> Update:
         train_dataset=Dataset.from_list([{"prompt": "one"}] * TRL_ROWS),
         processing_class=vlm.encoder.processor,
     )
+    if settings.gradient_checkpointing:  # which its trainer turns on when training begins
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     batches = [trl_inputs(policy, group) for group in groups]
     trainer.current_gradient_accumulation_steps = len(batches)
 

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 
 import gpu  # noqa: E402
-from learner import Update  # noqa: E402
 from selfsight.errors import SelfsightError  # noqa: E402
+from selfsight.policy import Policy  # noqa: E402
 from selfsight.policy.blocks import TrieAttention  # noqa: E402
 from selfsight.starter.architecture import train_tokenizer  # noqa: E402
 from standin import standing_in  # noqa: E402
@@ -49,8 +49,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_all_systems_are_timed_and_compared(card: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(capsys)
     learner, drawn = found["learner"], found["sampler"]
-    assert {name: len(values) for name, values in learner["seconds"].items()} == {"tries": 2, "padded": 2}
-    assert learner["peak_gib"] == {"tries": 2.0, "padded": 2.0} and learner["difference_from_padded"]["tries"] < 0.1
+    for figures in learner["systems"].values():
+        assert len(figures["seconds"]) == 2 and figures["peak_gib"] == 2.0
+        assert figures["difference_from_padded_rows"] < 0.1
+    assert set(learner["systems"]) == {"tries", "padded"} and learner["out_of_memory"] == []
     assert set(drawn["tokens_per_second"]) == {"shared", "padded", "generate"} and drawn["mismatch_kl"] < 0.015
     # By hand, forward: the language model over 60 + 8 x 2 tokens (nothing follows an answer's last), the head over all
     # of the answers, the tower over 64 patches. Its attention is not counted: on a CPU it is another operator.
@@ -59,42 +61,51 @@ def test_all_systems_are_timed_and_compared(card: pytest.MonkeyPatch, capsys: py
     tower = 2 * 64 * 2 * (4 * 128 * 128 + 3 * 128 * 256) + 2 * 64 * 1176 * 128 + 2 * 16 * (512 * 512 + 512 * 192)
     attention = 4 * 2 * 6 * 32 * (60 * 60 // 2 + 16 * 60 + 8 * 2 * 2 // 2)
     assert learner["tflop"] * 1e12 == pytest.approx(3 * (decoder + head + tower + attention), rel=1e-6)
-    rate = learner["tflop"] / learner["median_seconds"]["tries"]
+    rate = learner["tflop"] / learner["systems"]["tries"]["median_seconds"]
     assert learner["mfu"]["of_peak"] == pytest.approx(rate / 2000)
     assert found["machine"]["gpu"] == "a card" and found["trl"].startswith("not importable")
 
 
-def test_a_system_that_does_not_fit_is_named(card: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    update = gpu.ours
+@pytest.mark.parametrize("which", ["shared", "padded"])
+def test_a_system_that_does_not_fit_is_named(
+    card: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    learn = Policy.learn
 
-    def too_large(policy: object, groups: object, backend: str) -> object:
-        def fail() -> float:
+    def too_large(self: Policy, groups: Any) -> Any:
+        # Padded rows one by one fit, whatever the whole batch does.
+        if self.vlm.backend == which and self.learner.options.token_budget > 100:
             raise torch.cuda.OutOfMemoryError("as large as that")
+        return learn(self, groups)
 
-        fitting = update(policy, groups, backend)  # type: ignore[arg-type]
-        return fitting if backend == "shared" else Update(fail, fitting.parameters)
+    card.setattr(Policy, "learn", too_large)
+    found = run(capsys)["learner"]
+    name, other = {"shared": ("tries", "padded"), "padded": ("padded", "tries")}[which]
+    assert found["out_of_memory"] == [name] and set(found["systems"]) == {other} and found["times_faster_than"] == {}
+    assert ("mfu" in found) == (which == "padded")
 
-    card.setattr(gpu, "ours", too_large)
-    learner = run(capsys)["learner"]
-    assert learner["out_of_memory"] == ["padded"] and set(learner["median_seconds"]) == {"tries"}
 
+@pytest.mark.parametrize("padded_fits", [True, False])
+def test_what_computes_something_else_is_not_timed(card: pytest.MonkeyPatch, padded_fits: bool) -> None:
+    attend, policies, learn = TrieAttention.attend, gpu.load_policy, Policy.learn
 
-def test_what_computes_something_else_is_not_timed(card: pytest.MonkeyPatch) -> None:
-    attend = TrieAttention.attend
-
-    def unmasked(self: Any, layer: int, q: Any, k: Any, v: Any, scale: float) -> Any:
+    def unmasked(self: Any, *args: Any) -> Any:
         self.blocks = tuple(block._replace(causal=False) for block in self.blocks)
-        return attend(self, layer, q, k, v, scale)
-
-    policies = gpu.load_policy
+        return attend(self, *args)
 
     def broken(*args: Any, **options: Any) -> Any:
         policy = policies(*args, **options)
         card.setattr(TrieAttention, "attend", unmasked)
         return policy
 
+    def fits(self: Policy, groups: Any) -> Any:
+        if self.vlm.backend == "padded" and self.learner.options.token_budget > 100 and not padded_fits:
+            raise torch.cuda.OutOfMemoryError("as large as that")
+        return learn(self, groups)
+
     card.setattr(gpu, "load_policy", broken)
-    with pytest.raises(SelfsightError, match="do not compute what the padded batch computes"):
+    card.setattr(Policy, "learn", fits)
+    with pytest.raises(SelfsightError, match="tries does not compute what padded rows compute"):
         gpu.main(["--shape", "tiny", "--repeats", "1"])
 
 
