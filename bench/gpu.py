@@ -92,19 +92,12 @@ SHAPES = {
 
 def config_of(shape: Shape, tokenizer: Any) -> Qwen2_5_VLConfig:
     """The starter's configuration with the sizes of a shape."""
-    small = starter_config(tokenizer)
-    text = {name: value for name, value in small.text_config.to_dict().items() if name != "layer_types"}
-    config = Qwen2_5_VLConfig(
-        text_config=text | {"max_position_embeddings": shape.longest} | shape.text,
-        vision_config=small.vision_config.to_dict() | shape.vision,
-        image_token_id=small.image_token_id,
-        video_token_id=small.video_token_id,
-        vision_start_token_id=small.vision_start_token_id,
-        vision_end_token_id=small.vision_end_token_id,
-        tie_word_embeddings=shape.text.get("tie_word_embeddings", True),
-        selfsight_prompt_pack=small.selfsight_prompt_pack,
-    )
-    config.architectures = small.architectures
+    fields = starter_config(tokenizer).to_dict()
+    text = {name: value for name, value in fields["text_config"].items() if name != "layer_types"}
+    fields["text_config"] = text | {"max_position_embeddings": shape.longest} | shape.text
+    fields["vision_config"] |= shape.vision
+    fields["tie_word_embeddings"] = fields["text_config"]["tie_word_embeddings"]
+    config: Qwen2_5_VLConfig = Qwen2_5_VLConfig.from_dict(fields)
     return config
 
 

@@ -14,6 +14,7 @@ takes over the log-probs that are there; one that differs in the language model 
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,16 +180,15 @@ class Learner:
             for used in (*references.values(), shared):
                 used.release(batch)
         self._finite = self._finite and math.isfinite(sums.loss)
-        scored = max(sums.tokens, 1)
         return LearnStats(
             loss=sums.loss,
-            kl=sums.kl / scored,
-            kl_anchor=sums.kl_anchor / scored,
-            clip_fraction=sums.clipped / scored,
-            entropy=sums.entropy / scored,
+            kl=sums.mean("kl"),
+            kl_anchor=sums.mean("kl_anchor"),
+            clip_fraction=sums.mean("clipped"),
+            entropy=sums.mean("entropy"),
             ratio_max=sums.ratio_max,
-            mismatch_kl=sums.mismatch / scored,
-            importance_capped=sums.capped / scored,
+            mismatch_kl=sums.mean("mismatch"),
+            importance_capped=sums.mean("capped"),
             groups=len(groups),
             zero_variance_groups=zero_variance,
             tokens=total,
@@ -354,22 +354,26 @@ class _Sums:
     """Running totals over micro-batches."""
 
     def __init__(self) -> None:
-        self.loss = self.kl = self.kl_anchor = self.clipped = self.entropy = 0.0
-        self.mismatch = self.capped = 0.0
-        self.ratio_max = 0.0
+        self.loss = self.ratio_max = 0.0
         self.tokens = 0
+        self._of_tokens: defaultdict[str, float] = defaultdict(float)
 
     def add(self, parts: TokenLoss, loss: Tensor, entropy: Tensor, mismatch: Tensor) -> None:
-        of_tokens = (parts.kl, parts.kl_anchor, parts.clipped, parts.capped, entropy, mismatch)
-        # Together, since a GPU is waited for each time that a number is asked for.
-        found = torch.stack([loss, parts.ratio.max(), *(one.sum() for one in of_tokens)]).tolist()
-        sums = (self.kl, self.kl_anchor, self.clipped, self.capped, self.entropy, self.mismatch)
+        of_tokens = {
+            "kl": parts.kl, "kl_anchor": parts.kl_anchor, "clipped": parts.clipped, "capped": parts.capped,
+            "entropy": entropy, "mismatch": mismatch,
+        }  # fmt: skip
+        # Asked for together: a GPU is waited for each time.
+        found = torch.stack([loss, parts.ratio.max(), *(one.sum() for one in of_tokens.values())]).tolist()
         self.loss += found[0]
         self.ratio_max = max(self.ratio_max, found[1])
-        self.kl, self.kl_anchor, self.clipped, self.capped, self.entropy, self.mismatch = (
-            sum_ + part for sum_, part in zip(sums, found[2:], strict=True)
-        )
+        for name, part in zip(of_tokens, found[2:], strict=True):
+            self._of_tokens[name] += part
         self.tokens += len(parts.ratio)
+
+    def mean(self, name: str) -> float:
+        """Of one of the quantities of `add`, over the tokens that were scored."""
+        return self._of_tokens[name] / max(self.tokens, 1)
 
 
 def _advantages(group: Group) -> tuple[np.ndarray, bool]:

@@ -33,17 +33,18 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """(1, H, S, D) each to (1, S, H, D)."""
     assert cu_seq_lens_q is not None and attention_mask is None
+    windows = _windows(cu_seq_lens_q)
+    if isinstance(windows, int):
+        return _side_by_side(query[0], key[0], value[0], windows, scaling)[None], None
     out = torch.empty_like(query[0].transpose(0, 1))
-    for length, places in _windows(cu_seq_lens_q):
-        if places is None:
-            return _side_by_side(query[0], key[0], value[0], length, scaling)[None], None
+    for length, places in windows.items():
         q, k, v = (x[0].index_select(1, places) for x in (query, key, value))
         out = out.index_copy(0, places, _side_by_side(q, k, v, length, scaling))
     return out[None], None
 
 
-def _windows(bounds: Tensor) -> list[tuple[int, Tensor | None]]:
-    """Lengths of windows, and the places of all windows of each; None where there is one length, and so all places.
+def _windows(bounds: Tensor) -> int | dict[int, Tensor]:
+    """The length of all windows, or the places of all windows of each length.
 
     Read once for all layers, which get the same tensor: to read it is to wait until the device has done all before it.
     """
@@ -51,14 +52,11 @@ def _windows(bounds: Tensor) -> list[tuple[int, Tensor | None]]:
         first = bounds.cpu()
         starts, sizes = first[:-1], first.diff()
         lengths = sizes.unique().tolist()
-
-        def places(length: int) -> Tensor:
-            found = (starts[sizes == length][:, None] + torch.arange(length)).flatten()
-            return found.to(bounds.device)
-
-        one = len(lengths) == 1
-        _read[bounds] = [(length, None if one else places(length)) for length in lengths]
-    found: list[tuple[int, Tensor | None]] = _read[bounds]
+        _read[bounds] = lengths[0] if len(lengths) == 1 else {
+            length: (starts[sizes == length][:, None] + torch.arange(length)).flatten().to(bounds.device)
+            for length in lengths
+        }  # fmt: skip
+    found: int | dict[int, Tensor] = _read[bounds]
     return found
 
 
