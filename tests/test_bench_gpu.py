@@ -66,6 +66,23 @@ def test_all_systems_are_timed_and_compared(card: pytest.MonkeyPatch, capsys: py
     assert found["machine"]["gpu"] == "a card" and found["trl"].startswith("not importable")
 
 
+@pytest.mark.parametrize("flags", [[], ["--recompute"]])
+def test_layers_are_computed_again_when_that_is_asked_for(
+    card: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    asked: list[bool] = []
+
+    def noted(policy: Policy, *args: object, **options: object) -> dict[str, Any]:
+        with torch.enable_grad(), policy.vlm.recomputing():
+            asked.append(any(layer.training for layer in policy.vlm.decoder.layers))
+        return {"systems": {}}
+
+    card.setattr(gpu, "learning", noted)
+    card.setattr(gpu, "rollouts", lambda *args, **options: {})
+    assert gpu.main(["--shape", "tiny", *flags]) == 0
+    assert asked == [bool(flags)] and json.loads(capsys.readouterr().out)["setting"]["recompute"] == bool(flags)
+
+
 @pytest.mark.parametrize("which", ["shared", "padded"])
 def test_a_system_that_does_not_fit_is_named(
     card: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], which: str
