@@ -12,11 +12,10 @@ from selfsight.language import Reading, answer_key, count_votes, get_pack
 from selfsight.language.parse import (
     MAX_COMPLETION_CHARS,
     last_box,
-    read_bare_question,
     read_boxed_answer,
     read_description,
-    read_tagged_question,
 )
+from selfsight.language.question_reader import read_bare_question, read_tagged_question
 
 READERS: list[Callable[[str], Reading]] = [
     read_bare_question,
@@ -79,13 +78,11 @@ def test_a_malformed_question_is_refused_with_its_reason(text: str, reason: str)
         ("How many circles are there?", "not exactly one"),
         ("<question>How many are red?</question></question>", "not exactly one"),
         ("<question>How many are red?</question><question>Is it red?</question>", "not exactly one"),
-        ("<question>How many are red?</question><answer>5</answer>", "text around"),
-        ("Sure! <question>How many are red?</question>", "text around"),
         ("<question>How many</question><answer>5</answer> are red?</question>", "not exactly one"),
         ("<question>How many <answer>5</answer> are red?</question>", "marker"),
         ("<think>hm <question>How many are red?</question>", "not closed"),
         ("<think>a</think><think>b</think><question>How many are red?</question>", "more than one <think>"),
-        ("</question>How many are red?<question>", "text around"),
+        ("</question>How many are red?<question>", "not exactly one"),
     ],
 )
 def test_tags_inside_or_around_a_question_cannot_move_its_borders(text: str, reason: str) -> None:

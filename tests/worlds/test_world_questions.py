@@ -19,7 +19,7 @@ from selfsight.images.worlds.grammar import (
     say,
 )
 from selfsight.images.worlds.scene import COLOURS, SHAPES, SIZES, Thing
-from selfsight.language.parse import check_question
+from selfsight.language.question_reader import check_question
 
 
 def maybe(words: tuple[str, ...]) -> st.SearchStrategy[str | None]:

@@ -4,8 +4,8 @@ A `Prompt` is words and an image reference. Chat templates, token ids and pixels
 
 Two packs. `compact` is the dialect of the starter VLM: the shortest user turn that names the role, a bare
 question back, free working and a box back. `full` is for instruction-tuned VLMs and uses <think>,
-<question> and \\boxed{}. Each prompt asks for exactly what its reader accepts: <think> is offered, never
-demanded, because the readers do not demand it.
+<question> and \\boxed{}. <think> is offered, never demanded, because the readers do not demand it; the readers of
+`full` also accept what untrained VLMs write around these elements.
 
 Left out: few-shot examples (they set the answer prior), question types and the questioner's own answer
 (VisPlay, arXiv 2511.15661, labels by vote, so a proposed answer would only be a second thing to parse).
@@ -22,6 +22,7 @@ from selfsight.images.source import ImageRef
 from selfsight.language import parse
 from selfsight.language.keys import key_of
 from selfsight.language.parse import Reading
+from selfsight.language.question_reader import read_bare_question, read_tagged_question, tagged_question_span
 
 # Text that a tokenizer may turn into a special token: an image placeholder smuggled in by a question would
 # make the number of image tokens disagree with the number of image features.
@@ -115,11 +116,11 @@ class PromptPack:
 
     def read_question(self, text: str) -> Reading:
         """The question in a questioner's completion."""
-        return parse.read_tagged_question(text) if self.tagged_question else parse.read_bare_question(text)
+        return read_tagged_question(text) if self.tagged_question else read_bare_question(text)
 
-    def question_start(self, text: str) -> int:
-        """Where the question begins in a questioner's completion that `read_question` accepts, its tag included."""
-        return text.rfind(parse.QUESTION_OPEN) if self.tagged_question else 0
+    def question_span(self, text: str) -> tuple[int, int]:
+        """Where the question begins and ends, tags included, in a completion that `read_question` accepts."""
+        return tagged_question_span(text) if self.tagged_question else (0, len(text))
 
     def read_answer(self, text: str) -> Reading:
         """The content of the last balanced box of a reasoner's completion."""

@@ -123,7 +123,7 @@ def supervise(roles: Roles, config: EvolveConfig, questions: Sequence[Question],
 def plausibility(roles: Roles, proposed: Sequence[tuple[Question, Rollout]]) -> dict[str, float]:
     """Log-prob of the least likely token of each question under the base questioner, its end included.
 
-    Thinking before the question does not count: in hundreds of tokens one is always improbable.
+    What stands before and after the question does not count: in hundreds of tokens one is always improbable.
     """
     if not proposed:
         return {}
@@ -132,6 +132,9 @@ def plausibility(roles: Roles, proposed: Sequence[tuple[Question, Rollout]]) -> 
     scores = roles.questioner.logprobs(pairs, reference="anchor" if roles.questioner.trainable else None)
     least = {}
     for (question, rollout), score in zip(proposed, scores, strict=True):
-        start = roles.pack.question_start(rollout.text)
-        least[question.id] = float(score[roles.questioner.token_at(rollout, start) if start else 0 :].min())
+        start, end = roles.pack.question_span(rollout.text)
+        first = roles.questioner.token_at(rollout, start) if start else 0
+        # A question that ends the text keeps the token that ends the completion.
+        last = roles.questioner.token_at(rollout, end - 1) + 1 if end < len(rollout.text) else len(score)
+        least[question.id] = float(score[first:last].min())
     return least
