@@ -34,13 +34,14 @@ RUN = (
     "visplay.rounds=1", "visplay.questioner_steps=2", "visplay.reasoner_steps=2", "evaluation.questions=36",
     "report_to=none",
 )  # fmt: skip
-BUSY = "while True: pass"
+# Ends by itself once its parent is gone, however that went.
+BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(10_000))"
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """`count` processes that never pause, for as long as the block lasts."""
-    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    running = [subprocess.Popen([sys.executable, "-c", BUSY, str(os.getpid())]) for _ in range(count)]
     try:
         yield running
     finally:

@@ -1,6 +1,9 @@
 """Promises about bench/busy.py: turns are compared with their own turn, and what keeps the machine busy is ended."""
 
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,22 @@ def test_busy_processes_end_with_the_block_also_when_it_fails() -> None:
         assert all(process.poll() is None for process in running)
         raise RuntimeError
     assert all(process.returncode is not None for process in running)
+
+
+def test_busy_processes_end_when_the_bench_is_killed() -> None:
+    program = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT / 'bench')!r}); import busy\n"
+        "with busy.busy_processes(1) as running: print(running[0].pid, flush=True); time.sleep(60)"
+    )
+    bench = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert bench.stdout is not None
+    child = int(bench.stdout.readline())
+    bench.kill()
+    bench.wait()
+    bench.stdout.close()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(child, 9)
+    pytest.fail("a busy process goes on without its parent")
