@@ -246,8 +246,10 @@ def _selfsight(
     ] = False,
 ) -> None:
     from selfsight.run.allocator import keep_freed_memory
+    from selfsight.run.waiting import wait_briefly
 
     keep_freed_memory()
+    wait_briefly()
     # Nothing here reports to anyone; the hub client would otherwise add usage facts to its requests.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
