@@ -15,8 +15,8 @@ from transformers import AutoModelForImageTextToText
 from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
 from selfsight.policy import LoraOptions, Policy
-from selfsight.policy.read_back import UnfaithfulFolder, check_holds, sample
 from selfsight.policy.weights import plain_state
+from selfsight.run.read_back import UnfaithfulFolder, check_holds, sample
 from tiny_models import BUILDERS, build_gemma3, build_qwen2_5_vl
 
 from .conftest import FAST, PROMPTS, Load, draw_groups

@@ -29,7 +29,6 @@ from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.methods.summary import build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
-from selfsight.policy.read_back import UnfaithfulFolder
 from selfsight.run import (
     Journal,
     JsonlWriter,
@@ -42,6 +41,7 @@ from selfsight.run import (
 )
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
+from selfsight.run.read_back import UnfaithfulFolder
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfsight.errors import SelfsightError
-from selfsight.policy.read_back import UnfaithfulFolder, check_holds, weight_files
 from selfsight.policy.vlm import Vlm
 from selfsight.policy.weights import adapter_state, plain_state
+from selfsight.run.read_back import UnfaithfulFolder, check_holds, weight_files
 
 _COPIED_SUFFIXES: Final = {".json", ".jinja", ".txt", ".model"}
 # What save_pretrained of the model writes, or what is not part of a plain model folder.

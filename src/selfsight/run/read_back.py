@@ -14,19 +14,19 @@ last, tell another tensor, another dtype and another scale; a flipped bit is for
 import json
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, Final
-
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from selfsight.errors import SelfsightError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 INDEX: Final = "model.safetensors.index.json"
 _SAMPLE: Final = 32
 _HINT: Final = "try another version of transformers, and report this with the versions that `selfsight doctor` prints"
 _DTYPES: Final = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    "torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16",
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ class UnfaithfulFolder(SelfsightError):
 
 
 def check_holds(
-    folder: Path, state: Mapping[str, Tensor], *, dtype: torch.dtype | None = None, unsaved: Set[str] = frozenset()
+    folder: Path, state: Mapping[str, "Tensor"], *, dtype: "torch.dtype | None" = None, unsaved: Set[str] = frozenset()
 ) -> None:
     """Compares a model folder with the weights that it should hold.
 
@@ -69,6 +69,22 @@ def check_holds(
             raise UnfaithfulFolder(file, f"tensor {name!r} {difference}")
 
 
+def check_same(folder: Path, source: Path, *, dtype: "torch.dtype") -> None:
+    """Compares a model folder with the one that it was converted from.
+
+    Args:
+        folder: The converted folder.
+        source: The folder that it was made of.
+        dtype: What the floating-point weights were converted to.
+
+    Raises:
+        UnfaithfulFolder: the two are not the same model up to rounding; it names the tensor.
+    """
+    model, _ = _load(source)
+    unsaved = frozenset(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    check_holds(folder, model.state_dict(), dtype=dtype, unsaved=unsaved)
+
+
 def weight_files(folder: Path) -> dict[str, Path]:
     """The file of every tensor in a model folder, by the tensor's name in the file.
 
@@ -79,6 +95,8 @@ def weight_files(folder: Path) -> dict[str, Path]:
         raise UnfaithfulFolder(folder, "config.json is missing")
     if (folder / "adapter_config.json").exists():
         raise UnfaithfulFolder(folder, "it holds adapters (adapter_config.json) beside the model")
+    from safetensors import SafetensorError, safe_open
+
     files: dict[str, Path] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -99,8 +117,10 @@ def weight_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _check_dtypes(files: Mapping[str, Path], allowed: Set[torch.dtype]) -> None:
-    names = {_DTYPES.get(dtype, str(dtype)) for dtype in allowed}
+def _check_dtypes(files: Mapping[str, Path], allowed: Set["torch.dtype"]) -> None:
+    from safetensors import safe_open
+
+    names = {_DTYPES.get(str(dtype), str(dtype)) for dtype in allowed}
     for file in sorted(set(files.values())):
         with safe_open(file, framework="pt") as opened:
             for key in opened.keys():  # noqa: SIM118 (it is no dictionary)
@@ -110,8 +130,12 @@ def _check_dtypes(files: Mapping[str, Path], allowed: Set[torch.dtype]) -> None:
 
 
 def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
+    import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, GenerationConfig
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     try:
         # What is not in the files is drawn at random, before it is reported as missing: not from the run's generator.
         with torch.random.fork_rng(devices=[]):
@@ -130,8 +154,10 @@ def _load(folder: Path) -> tuple[Any, Mapping[str, Any]]:
     return model, report
 
 
-def _difference(wanted: Tensor, found: Tensor, dtype: torch.dtype | None) -> str:
+def _difference(wanted: "Tensor", found: "Tensor", dtype: "torch.dtype | None") -> str:
     """What is wrong with a tensor, in words; empty if nothing is."""
+    import torch
+
     if wanted.shape != found.shape:
         return f"has shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
     values = sample(wanted)
@@ -146,8 +172,10 @@ def _difference(wanted: Tensor, found: Tensor, dtype: torch.dtype | None) -> str
     return ""
 
 
-def sample(tensor: Tensor) -> Tensor:
+def sample(tensor: "Tensor") -> "Tensor":
     """At most `_SAMPLE` values of a tensor, on the CPU: evenly spaced from the first to the last, always the same."""
+    import torch
+
     flat = tensor.detach().reshape(-1)
     last = flat.numel() - 1
     places = sorted({last * step // (_SAMPLE - 1) for step in range(_SAMPLE)}) if last >= 0 else []
