@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 from rich.text import Text
 
@@ -18,6 +18,7 @@ from selfsight.report.questions import TruthOf
 from selfsight.report.reading import read_run
 from selfsight.run import plain_text
 
+_LEFT: Final = "an export that was killed had left it"
 What = Literal["questions", "model", "all"]
 
 
@@ -73,11 +74,18 @@ def export_run(
         # An older adapter folder would be taken for the new model's, so it is in the way even if there is no new one.
         *([out / "model", out / "adapter"] if wants_model else []),
     ]
-    removed = tuple(leftover for path in paths if (leftover := remove_leftover(path)) is not None)
-    for path in paths:
-        refuse_occupied(path, force=force)
+    # First of all: hidden folders in there may be those of the run itself.
     if out.resolve().is_relative_to(run.path.resolve() / "rounds"):
         raise SelfsightError(f"{out}: lies inside the run's rounds", hint="choose another --out")
+    removed = tuple(leftover for path in paths if (leftover := remove_leftover(path)) is not None)
+    try:
+        for path in paths:
+            refuse_occupied(path, force=force)
+    except SelfsightError as error:
+        if not removed:
+            raise
+        named = ", ".join(map(str, removed))
+        raise SelfsightError(error.message, hint=f"{error.hint} ({named}: removed, {_LEFT})") from error
     adapter = adapter_of(run, which) if wants_model else None
     questions = model = exported_adapter = None
     if wants_questions:
@@ -100,8 +108,7 @@ def render_exported(exported: Exported, stream: TextIO) -> None:
     for trouble in left_out:
         out.print(Text(f"left out: {plain_text(trouble)}"), soft_wrap=True)
     for leftover in exported.removed:
-        said = "removed: an export that was killed had left it"
-        out.print(Text(f"{plain_text(str(leftover))}: {said}"), soft_wrap=True)
+        out.print(Text(f"{plain_text(str(leftover))}: removed, {_LEFT}"), soft_wrap=True)
     found, model = exported.questions, exported.model
     if found is not None:
         images = f"{found.images} images" if found.images else "no images (--with-photographs, if you may publish them)"
