@@ -32,6 +32,7 @@ def sources(folders: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     makers: dict[str, Callable[[Path], object]] = {
         "gemma3": build_gemma3,
         "tied": lambda path: build_qwen2_5_vl(path, tied=True),
+        "tied gemma3": lambda path: tied(build_gemma3(path)),
         "old names": lambda path: old_names(shutil.copytree(folders("qwen2_5_vl"), path)),
         "shards": lambda path: shards(shutil.copytree(folders("internvl"), path)),
         "no generation_config": lambda path: (
@@ -46,6 +47,18 @@ def sources(folders: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
             makers[kind](root / kind)
         return root / kind
 
+    return folder
+
+
+def tied(folder: Path) -> Path:
+    """One matrix for embeddings and head, said at the top level alone, as real folders of Gemma 3 have it."""
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"].pop("tie_word_embeddings", None)
+    config["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    state = load_file(folder / "model.safetensors")
+    state.pop("lm_head.weight", None)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -137,6 +150,21 @@ def test_saving_does_not_move_the_random_numbers_of_a_run(load: Load, tmp_path: 
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("lora", [None, LoraOptions(rank=2), LoraOptions(rank=2, targets=("embed_tokens",))])
+def test_a_folder_states_the_type_of_its_weights(
+    load: Load, sources: Callable[[str], Path], lora: LoraOptions | None, tmp_path: Path
+) -> None:
+    """All weights are trained in float32, whatever is multiplied in; a base under adapters is held as it is used."""
+    policy = trained(load, sources("tied"), lora, dtype="bfloat16")
+    policy.save(tmp_path)
+    wanted = torch.float32 if lora is None else torch.bfloat16
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {wanted}
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype="auto")
+    assert {parameter.dtype for parameter in plain.parameters()} == {wanted}
+    expected = plain_state(policy.vlm.model)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in plain.state_dict().items())
+
+
 def test_two_savings_are_equal_bytes(load: Load, sources: Callable[[str], Path], tmp_path: Path) -> None:
     policy = trained(load, sources("tied"), LoraOptions(rank=2))
     for name in ("one", "two"):
@@ -189,11 +217,14 @@ def test_a_configuration_that_cannot_be_written_is_refused_before_training(load:
 # ---- a head that is tied to the embeddings -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["tied", "tied gemma3"])
 @pytest.mark.parametrize("targets", [("q_proj", "lm_head"), ("q_proj", "embed_tokens"), ("lm_head", "embed_tokens")])
 def test_a_tied_head_that_was_adapted_says_that_it_is_its_own(
-    load: Load, sources: Callable[[str], Path], targets: tuple[str, ...], tmp_path: Path
+    load: Load, sources: Callable[[str], Path], kind: str, targets: tuple[str, ...], tmp_path: Path
 ) -> None:
-    policy = trained(load, sources("tied"), LoraOptions(rank=2, targets=targets))
+    policy = trained(load, sources(kind), LoraOptions(rank=2, targets=targets))
+    before = AutoModelForImageTextToText.from_pretrained(sources(kind))
+    assert before.get_output_embeddings().weight is before.get_input_embeddings().weight
     policy.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["tie_word_embeddings"] is False
