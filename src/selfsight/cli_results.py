@@ -99,7 +99,7 @@ def explain(
 
 def export(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets questions/ and model/.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets questions/, model/ and adapter/.")],
     what: Annotated[Literal["questions", "model", "all"], typer.Option(help="What to export.")] = "all",
     which: Annotated[
         str, typer.Option("--round", help="Whose model: final, best (by held-out accuracy), or a number.")
@@ -107,6 +107,10 @@ def export(
     with_photographs: Annotated[
         bool, typer.Option("--with-photographs", help="Copy your own images too: you may publish them.")
     ] = False,
+    dtype: Annotated[
+        Literal["bfloat16", "float32"] | None,
+        typer.Option(help="Convert the model's weights; as the run saved them if not given.", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write a run's questions as a data set and its model as a model folder, each with a card; nothing is uploaded."""
@@ -115,6 +119,13 @@ def export(
         from selfsight.export import export_run, render_exported
 
         done = export_run(
-            run_path, out, what=what, which=which, truth=verdict_if_known, photographs=with_photographs, force=force
+            run_path,
+            out,
+            what=what,
+            which=which,
+            truth=verdict_if_known,
+            photographs=with_photographs,
+            force=force,
+            dtype=dtype,
         )
         render_exported(done, sys.stdout)

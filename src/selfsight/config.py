@@ -42,6 +42,10 @@ class LoraSettings(Settings):
         default=None,
         description="names of layers with adapters; null: every linear one of the language model",
     )
+    keep_adapter: bool = Field(
+        default=True,
+        description="save the adapters alone as well, beside each round's model folder, for peft and vLLM",
+    )
 
 
 class OptimSettings(Settings):

@@ -4,6 +4,7 @@
 other, so that a slip of the hand costs nobody's files.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from selfsight import __version__
 from selfsight.config import config_hash
 from selfsight.errors import SelfsightError
 from selfsight.report.reading import RunReading
-from selfsight.run.atomic import pretty_json, replace_folder
+from selfsight.run.atomic import disk_errors, pretty_json, replace_folder, temporary_folder
 
 MARK: Final = "provenance.json"
 
@@ -32,6 +33,23 @@ def refuse_occupied(path: Path, *, force: bool) -> None:
         raise SelfsightError(
             f"{path}: holds an export already", hint="choose another --out, or replace it with --force"
         )
+
+
+def remove_leftover(path: Path) -> Path | None:
+    """Removes what an export to `path` that was killed has left: the hidden folder that it wrote into.
+
+    Returns:
+        The folder that was removed, if there was one.
+
+    Raises:
+        DiskError: it cannot be removed.
+    """
+    leftover = temporary_folder(path.absolute())
+    if leftover.is_symlink() or not leftover.is_dir():
+        return None
+    with disk_errors(leftover):
+        shutil.rmtree(leftover)
+    return leftover
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """A round's model of a run as a model folder with a card.
 
 The folder is the one that the run has saved (`save_pretrained`: transformers and vLLM load it), and it must still be
-what the run's journal says it was. Adapters of a LoRA run lie merged in it; a folder that holds adapter files keeps
-them. Default is the run's result, which its own comparison is about: the last round, or the one that alarms rolled it
-back to. `best` is the round with the highest held-out accuracy, chosen by the very questions that the card then
-reports, and the card says so.
+what the run's journal says it was; the copy is compared with it. Adapters of a LoRA run are merged in it; a folder that
+holds adapter files keeps them. Default is the run's result, which its own comparison is about: the last round, or the
+one that alarms rolled it back to. `best` is the round with the highest held-out accuracy, chosen by the very questions
+that the card then reports, and the card says so.
 """
 
 import shutil
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfsight.errors import SelfsightError
+from selfsight.export.conversion import Dtype, convert_folder
 from selfsight.export.folder import new_folder
 from selfsight.export.model_card import ModelFacts, model_card
+from selfsight.export.processor_needs import processor_needs
 from selfsight.export.watched import rolled_back_to
 from selfsight.report.reading import RunReading, Trouble
 from selfsight.run import hash_path, read_journal
@@ -23,18 +25,32 @@ _FOLDERS = ("reasoner", "model")  # of a round: what answers questions, what pla
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A written model folder and the round it is from."""
+    """A written model folder and the round it is from; `needs` are the packages that its processor needs."""
 
     path: Path
     round: int
     left_out: tuple[Trouble, ...]
+    needs: tuple[str, ...] = ()
 
 
-def export_model(run: RunReading, path: Path, *, which: str, force: bool) -> ExportedModel:
-    """Writes the model of a round of `run` to `path`; `which` is "final", "best" or a round's number."""
+def export_model(run: RunReading, path: Path, *, which: str, force: bool, dtype: Dtype | None = None) -> ExportedModel:
+    """Writes the model of a round of `run` to `path`.
+
+    Args:
+        run: The run, read.
+        path: The new folder.
+        which: "final", "best" or a round's number.
+        force: Replace an earlier export.
+        dtype: What the weights are converted to; None leaves them as the run saved them.
+
+    Raises:
+        SelfsightError: there is no such round, `path` is taken, or what was written is not the run's model.
+    """
     round = choose_round(run, which)
     source = model_folder_of(run, round)
     about = {"kind": "model", "round": round, "chosen": which, "model_hash": hash_path(source)}
+    if dtype is not None:
+        about |= {"dtype": dtype}
     with new_folder(path, run, about, force=force) as folder:
         for file in sorted(source.rglob("*")):
             if file.is_symlink():
@@ -42,11 +58,20 @@ def export_model(run: RunReading, path: Path, *, which: str, force: bool) -> Exp
             if file.is_file() and file.name != "README.md":
                 target = folder / file.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
-        (folder / "README.md").write_text(
-            model_card(ModelFacts(run, round, which, source.name, folder)), encoding="utf-8"
-        )
-    return ExportedModel(path, round, run.troubles)
+                copy_checked(file, target)
+        if dtype is not None:
+            convert_folder(folder, source, dtype)
+        needs = processor_needs(folder)
+        facts = ModelFacts(run, round, which, source.name, folder, needs=needs, dtype=dtype)
+        (folder / "README.md").write_text(model_card(facts), encoding="utf-8")
+    return ExportedModel(path, round, run.troubles, needs)
+
+
+def copy_checked(file: Path, target: Path) -> None:
+    """Copies a file and reads the copy back."""
+    shutil.copyfile(file, target)
+    if hash_path(target) != hash_path(file):
+        raise SelfsightError(f"{target}: is not what was copied from {file}", hint="check the disk of --out")
 
 
 def choose_round(run: RunReading, which: str) -> int:
@@ -82,15 +107,20 @@ def model_folder_of(run: RunReading, round: int) -> Path:
     for name in _FOLDERS:
         artefact = f"rounds/{round}/{name}"
         if (run.path / artefact / "config.json").is_file():
-            recorded = [entry.outputs[artefact] for entry in read_journal(run.path / "journal.jsonl")
-                        if artefact in entry.outputs]  # fmt: skip
-            if not recorded or hash_path(run.path / artefact) != recorded[-1]:
-                raise SelfsightError(
-                    f"{run.path / artefact}: is not what the run wrote there, by its journal",
-                    hint="restore the folder, or export another round",
-                )
+            check_journal(run, artefact)
             return run.path / artefact
     raise SelfsightError(f"{run.path}: round {round} has no model folder", hint="export another round (--round)")
+
+
+def check_journal(run: RunReading, artefact: str) -> None:
+    """SelfsightError where a folder of the run is not what the run's journal says it wrote there."""
+    recorded = [entry.outputs[artefact] for entry in read_journal(run.path / "journal.jsonl")
+                if artefact in entry.outputs]  # fmt: skip
+    if not recorded or hash_path(run.path / artefact) != recorded[-1]:
+        raise SelfsightError(
+            f"{run.path / artefact}: is not what the run wrote there, by its journal",
+            hint="restore the folder, or export another round",
+        )
 
 
 def _accuracy(run: RunReading, round: int) -> float:

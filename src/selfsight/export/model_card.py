@@ -21,6 +21,7 @@ from selfsight.export.figures import (
     markdown_table,
     settings_block,
 )
+from selfsight.export.generation import measured_otherwise
 from selfsight.export.inert import code
 from selfsight.export.watched import of_alarms, of_rollback
 from selfsight.language.prompts import taught_pack
@@ -37,13 +38,18 @@ _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a card is made of: the round, how it was chosen, what its folder was called, and where it is now."""
+    """What a card is made of: the round, how it was chosen, what its folder was called, and where it is now.
+
+    `needs` are the packages that `AutoProcessor` needs for it, `dtype` what its weights were converted to.
+    """
 
     run: RunReading
     round: int
     which: str
     name: str
     folder: Path
+    needs: tuple[str, ...] = ()
+    dtype: str | None = None
 
 
 def model_card(facts: ModelFacts) -> str:
@@ -68,15 +74,19 @@ def model_card(facts: ModelFacts) -> str:
 
 
 def _metadata(facts: ModelFacts) -> str:
-    config = facts.run.config
     fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "image-text-to-text"}
     fields["tags"] = ["selfsight", "self-play", "grpo", *(["visplay"] if facts.run.asks else []),
                       *(["vision-zero"] if facts.run.plays else [])]  # fmt: skip
-    # A folder "./owner/name" is no model of the hub: only an id without a folder of that name is one.
-    if _HUB_ID.fullmatch(config.model) and not Path(config.model).exists():
-        fields["base_model"] = config.model
+    if (base := hub_base(facts.run)) is not None:
+        fields["base_model"] = base
         fields["base_model_relation"] = "adapter" if _has_adapter(facts.folder) else "finetune"
     return front_matter(fields, LICENCE)
+
+
+def hub_base(run: RunReading) -> str | None:
+    """The id of the base model if it is one of the hub: a folder "./owner/name" is none."""
+    model = run.config.model
+    return model if _HUB_ID.fullmatch(model) and not Path(model).exists() else None
 
 
 def _opening(facts: ModelFacts) -> str:
@@ -179,6 +189,8 @@ def _about_weights(facts: ModelFacts) -> list[str]:
         lines.append("the folder holds adapters (LoRA), to be loaded over the base model")
     elif lora is not None:
         lines.append(f"trained as adapters (LoRA, rank {lora.r}), which are merged into the weights")
+    if facts.dtype is not None:
+        lines.append(f"converted to {facts.dtype} for this export; the figures are those of the weights before")
     hashes = [f"{code(file.name)} {code(hash_path(file))}" for file in sorted(facts.folder.glob("*.safetensors"))]
     return [*lines, f"blake2b: {', '.join(hashes)}"]
 
@@ -203,10 +215,30 @@ def _rounds(rounds: Sequence[Entry]) -> str:
 def _use(facts: ModelFacts) -> str:
     if _has_adapter(facts.folder):
         return "Load the adapters over the base model with peft."
-    return (
+    paragraphs = [
         "`AutoModelForImageTextToText.from_pretrained` of transformers loads this folder, without code from it, and so "
         f"does `selfsight eval`. Its prompts were selfsight's, of the pack {code(taught_pack(facts.folder))}; it may "
-        "answer worse when it is asked in another way."
+        "answer worse when it is asked in another way.",
+        processor_sentence(facts.needs),
+        measured_otherwise(facts.folder),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def processor_sentence(needs: Sequence[str]) -> str:
+    """What `AutoProcessor` needs, and what does without; empty if it needs nothing."""
+    if not needs:
+        return ""
+    packages = " ".join(needs)
+    return (
+        f"`AutoProcessor` and `pipeline` need `pip install {packages}` for this model: transformers builds the "
+        "processor's part for videos with it, even if there is no video. `selfsight eval` does without, and so does\n\n"
+        "```python\n"
+        "from pathlib import Path\n\n"
+        "from selfsight.policy.processor import load_processor\n"
+        "from transformers import AutoConfig\n\n"
+        'processor = load_processor(Path("FOLDER"), AutoConfig.from_pretrained("FOLDER"))\n'
+        "```"
     )
 
 

@@ -41,6 +41,7 @@ from selfsight.run import (
 )
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.hashing import hash_bytes
+from selfsight.run.read_back import UnfaithfulFolder
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999
@@ -288,6 +289,17 @@ class Loop:
             mended = "files that you mended are looked at anew once quarantine.jsonl in the run's folder is deleted"
             again = f"everything is saved, and `selfsight resume {self.directory.path}` goes on"
             raise ImageError(error.message, hint=f"{error.hint}; {mended}; {again}") from error
+
+    @contextmanager
+    def saved_if_model_fails(self, stage: Stage, step: int) -> Iterator[None]:
+        """Around the writing of a round's model: what was learned is in a checkpoint if the folder turns out wrong."""
+        try:
+            yield
+        except UnfaithfulFolder as error:
+            self.timings.lap(stage.phase)
+            self._save(stage, step)
+            again = f"everything is saved, and `selfsight resume {self.directory.path}` writes the folder again"
+            raise UnfaithfulFolder(error.where, error.what, hint=f"{error.hint}; {again}") from error
 
     # ---- checkpoints -----------------------------------------------------------------------------------
 

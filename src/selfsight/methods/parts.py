@@ -7,7 +7,9 @@ checkpoint behind it is on the disk.
 import shutil
 from pathlib import Path
 
+from selfsight.config import EvolveConfig
 from selfsight.policy import Policy
+from selfsight.run.adapters import adapter_folder
 from selfsight.run.atomic import disk_errors, replace_folder
 from selfsight.run.checkpoint import tensor_errors
 
@@ -25,8 +27,20 @@ def remove_parts(folder: Path) -> None:
     shutil.rmtree(folder / "parts", ignore_errors=True)
 
 
-def save_model(policy: Policy, folder: Path) -> Path:
-    """A plain model folder, all of it or none."""
+def save_model(policy: Policy, folder: Path, config: EvolveConfig) -> list[Path]:
+    """Writes a policy's model folder, and its adapter folder beside it if the settings keep one; each whole or not.
+
+    The adapter folder is called as the model folder with `_adapter` after it. It is not inside: transformers loads
+    adapters that lie in a model folder onto the model, into which they are merged already.
+    """
     with replace_folder(folder) as writing, tensor_errors(folder):
         policy.save(writing)
-    return folder
+    if config.lora is None or not config.lora.keep_adapter:
+        return [folder]
+    adapter = adapter_folder(folder)
+    # A model of the hub is named by its id, any other by where it lies; peft needs one of them to load the base.
+    local = config.model == "starter" or Path(config.model).expanduser().is_dir()
+    base = str(policy.vlm.folder.resolve()) if local else config.model
+    with replace_folder(adapter) as writing, tensor_errors(adapter):
+        policy.save_adapter(writing, base=base, revision=None if local else config.revision)
+    return [folder, adapter]

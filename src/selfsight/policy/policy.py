@@ -27,10 +27,11 @@ from selfsight.policy.loading import ModelOptions
 from selfsight.policy.records import Group, LearnStats, Rollout, SampleRequest, Sampling, StepStats
 from selfsight.policy.samplers import Sampler
 from selfsight.policy.samplers.local import LocalSampler, LocalSamplerOptions
+from selfsight.policy.saving import check_savable, save_adapter, save_folder
 from selfsight.policy.scoring import ScoreItem, plan, score_batch
 from selfsight.policy.stems import Shared
 from selfsight.policy.vlm import Vlm
-from selfsight.policy.weights import save_folder, weights_hash
+from selfsight.policy.weights import weights_hash
 
 _SCORING_BUDGET = 16384
 
@@ -80,6 +81,8 @@ class Policy:
         options = options if options is not None else ModelOptions()
         vlm = Vlm.open(model, options, open_image, trainable=learning is not None)
         check_images_are_seen(vlm)
+        if learning is not None:
+            check_savable(vlm)
         learner = Learner(vlm, learning) if learning is not None else None
         return cls(name, vlm, learner, LocalSampler(vlm, sampling))
 
@@ -199,8 +202,36 @@ class Policy:
         return weights_hash(self.vlm.model)
 
     def save(self, folder: str | Path) -> None:
-        """A plain model folder that transformers and vLLM load; LoRA is merged into it."""
+        """Writes a plain model folder that transformers and vLLM load; LoRA is merged into it.
+
+        The folder is read back and compared with the policy's weights.
+
+        Args:
+            folder: Where to write; made if it does not exist.
+
+        Raises:
+            SelfsightError: what was written is not what a reader of the folder gets; the message names the tensor.
+
+        Example:
+            >>> policy.save("my-model")
+        """
         save_folder(self.vlm, Path(folder))
+
+    def save_adapter(self, folder: str | Path, *, base: str, revision: str | None = None) -> None:
+        """Writes the LoRA adapters alone, as `peft.PeftModel.from_pretrained(base_model, folder)` loads them.
+
+        Args:
+            folder: Where to write. Not inside a model folder: transformers would load the adapters onto the model.
+            base: The model that the adapters were trained on, a folder or an id of the Hugging Face hub.
+            revision: The commit of the hub repository, if one was pinned.
+
+        Raises:
+            SelfsightError: the policy has no adapters, or the files do not hold them.
+
+        Example:
+            >>> policy.save_adapter("my-adapter", base="Qwen/Qwen2.5-VL-3B-Instruct")
+        """
+        save_adapter(self.vlm, Path(folder), base=base, revision=revision)
 
     def clone_frozen(self, name: str) -> "Policy":
         """A copy that samples and scores with today's weights, whatever this policy learns later."""

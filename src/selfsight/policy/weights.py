@@ -1,18 +1,9 @@
-"""Naming and writing weights: a hash that says whether two models are the same, and a plain model folder."""
+"""The weights of a model by name: a hash that says whether two models are the same, and the state without adapters."""
 
 import hashlib
-import shutil
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-
-from selfsight.policy.vlm import Vlm
-
-# What save_pretrained of the model writes itself, or what is not part of a plain model folder.
-_WRITTEN_BY_MODEL = {"config.json", "generation_config.json", "adapter_config.json"}
-_COPIED_SUFFIXES = {".json", ".jinja", ".txt", ".model"}
 
 
 def weights_hash(model: torch.nn.Module) -> str:
@@ -42,17 +33,12 @@ def plain_state(model: torch.nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def save_folder(vlm: Vlm, folder: Path) -> None:
-    """A plain `save_pretrained` folder: weights (LoRA merged), config, and the processor's files as they are.
-
-    The processor, tokenizer and chat template are copied byte by byte from where the model was loaded, so the
-    video settings that this package does not use survive as well.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    model: Any = vlm.model
-    lora = vlm.options.lora is not None
-    model.save_pretrained(folder, **({"state_dict": plain_state(model)} if lora else {}))
-    for file in sorted(vlm.folder.iterdir()):
-        copied = file.suffix in _COPIED_SUFFIXES and file.name not in _WRITTEN_BY_MODEL
-        if copied and file.is_file() and not file.name.endswith(".safetensors.index.json"):
-            shutil.copyfile(file, folder / file.name)
+def adapter_state(model: torch.nn.Module) -> dict[str, Tensor]:
+    """The LoRA weights under the names that peft gives them in `adapter_model.safetensors`, on the CPU."""
+    state = {}
+    for name, tensor in model.state_dict().items():
+        layer, found, kind = name.rpartition(".lora_")  # "A.default.weight", or "embedding_A.default"
+        if found:
+            kept = f"base_model.model.{layer}.lora_{kind.replace('.default', '', 1)}"
+            state[kept] = tensor.detach().cpu().contiguous()
+    return state

@@ -68,13 +68,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
+def temporary_folder(path: Path) -> Path:
+    """Where `replace_folder` writes before the folder takes the place of `path`; left behind only by a kill."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
     """Gives the block an empty folder to write into, and puts it in the place of `path` once all of it is on the disk.
 
     A crash leaves the old folder, the new one, or none of them; never a part of one.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_folder(path)
     with disk_errors(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

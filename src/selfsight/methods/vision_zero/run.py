@@ -139,7 +139,8 @@ class VisionZero(Method):
         games = folder / "games.jsonl"
         parts = [part(folder, "games", step, "jsonl") for step in range(steps)]
         write_atomic(games, all_games(games, parts, first=self._number(stage, 0)))
-        return [games, save_model(self.table.policy, folder / "model")]
+        with loop.saved_if_model_fails(stage, steps):
+            return [games, *save_model(self.table.policy, folder / "model", self.config)]
 
     def _step(self, loop: Loop, stage: Stage, step: int, folder: Path) -> None:
         config, table = self.config, self.table

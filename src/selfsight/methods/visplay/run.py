@@ -145,7 +145,8 @@ class Visplay(Method):
         asked, votes = folder / "asked.parquet", folder / "asked_votes.parquet"
         write_columns(votes, _all_votes(folder, stage.round, steps))
         write_table(asked, _all_asked(folder, steps), QUESTIONS)
-        return [asked, votes, save_model(roles.questioner, folder / "questioner")]
+        with loop.saved_if_model_fails(stage, steps):
+            return [asked, votes, *save_model(roles.questioner, folder / "questioner", config)]
 
     def _curation(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         config, folder = self.config, loop.directory.round(stage.round)
@@ -225,7 +226,8 @@ class Visplay(Method):
             loop.update(roles.reasoner, batch.groups, stage, step, batch.metrics)
             loop.save_sometimes(stage, step + 1, steps)
         roles.reasoner.end_phase()
-        return [save_model(roles.reasoner, folder / "reasoner")]
+        with loop.saved_if_model_fails(stage, steps):
+            return save_model(roles.reasoner, folder / "reasoner", config)
 
     # ---- parts -----------------------------------------------------------------------------------------
 

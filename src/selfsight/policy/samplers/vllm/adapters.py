@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from selfsight.errors import SelfsightError
 from selfsight.policy.loading import language_model
 from selfsight.policy.vlm import Vlm
-
-_PREFIX = "base_model.model."
+from selfsight.policy.weights import adapter_state
 
 
 def check_adapters(vlm: Vlm) -> None:
@@ -49,9 +48,4 @@ def write_adapter(vlm: Vlm, folder: Path) -> None:
         "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    weights = {
-        _PREFIX + name.replace(".default.", "."): tensor.detach().cpu().contiguous()
-        for name, tensor in vlm.model.state_dict().items()
-        if "lora_" in name
-    }
-    save_file(weights, folder / "adapter_model.safetensors")
+    save_file(adapter_state(vlm.model), folder / "adapter_model.safetensors")
