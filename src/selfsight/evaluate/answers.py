@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.statistics import Interval, mean_interval, paired_interval
+from selfsight.evaluate.statistics import Interval, paired_interval, share_interval
 from selfsight.run.tables import read_table, write_table
 
 EVALUATION: Final = "evaluation.parquet"
@@ -67,15 +67,15 @@ def read_evaluation(folder: Path) -> list[Answered]:
     return [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in rows]
 
 
-def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
-    """Accuracies in [0, 1] with 95 % bootstrap intervals, format failures, and greedy accuracy per family."""
+def summarise(answered: Sequence[Answered]) -> dict[str, object]:
+    """Accuracies in [0, 1] with 95 % intervals (see `statistics`), format failures, and accuracies per family."""
 
     def column(name: str) -> np.ndarray:
         return np.array([getattr(a, name) for a in answered])
 
     families = sorted({a.family for a in answered})
-    greedy, sampled = mean_interval(column("greedy"), seed=seed), mean_interval(column("sampled"), seed=seed)
-    majority = mean_interval(column("majority"), seed=seed)
+    greedy, sampled = share_interval(column("greedy")), share_interval(column("sampled"))
+    majority = share_interval(column("majority"))
     return {
         "accuracy": greedy.mean,
         "ci95": [greedy.low, greedy.high],
@@ -98,7 +98,7 @@ def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, objec
 
 
 def compare(before: Sequence[Answered], after: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
-    """Paired change from one model to another on the same questions, with 95 % bootstrap intervals."""
+    """Paired change from one model to another on the same questions, with 95 % intervals."""
     if [(a.id, a.question, a.key) for a in before] != [(a.id, a.question, a.key) for a in after]:
         raise SelfsightError(
             "the two evaluations are not about the same questions",

@@ -121,8 +121,8 @@ def contend(
     return {
         "arena": arena_result(matches, seed=contest.seed),
         "decisions": {
-            "a": summarise(of_a, seed=contest.seed),
-            "b": summarise(of_b, seed=contest.seed),
+            "a": summarise(of_a),
+            "b": summarise(of_b),
             "change": compare(of_b, of_a, seed=contest.seed),
             "probes": probes,
             "clue_truth": clues_truth(games),

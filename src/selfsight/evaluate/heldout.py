@@ -11,6 +11,7 @@ import torch
 
 from selfsight.evaluate.answers import Answered, summarise
 from selfsight.evaluate.questions import ANSWER_LENGTHS, PICTURE_SIZES, HeldOutQuestion, heldout_questions
+from selfsight.evaluate.statistics import METHOD
 from selfsight.images.worlds import WorldSource
 from selfsight.language import count_votes
 from selfsight.language.prompts import PromptPack, get_pack, taught_pack
@@ -52,7 +53,7 @@ def evaluate_model(
         max_completion_length=max_completion_length,
     )
     about: dict[str, object] = {"seed": seed, "world": world, "picture_size": picture_size}
-    return {"model": model, "prompt_pack": pack.name, **about, "heldout": summarise(answered)}
+    return {"model": model, "prompt_pack": pack.name, **about, "intervals": METHOD, "heldout": summarise(answered)}
 
 
 def answer_questions(
