@@ -26,14 +26,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # records and rules of VisPlay: a report reads what a run wrote, and says by which rule.
 ROOMS = {
     "errors": set(),
+    "install": set(),
     "images": set(),
     "language": {"images"},
     "run": set(),
     "recipes": set(),
     "settings": set(),
     "config": {"recipes", "settings"},
-    "trackers": {"recipes", "run", "settings"},
-    "policy": {"config", "images", "language", "run", "starter"},
+    "trackers": {"install", "recipes", "run", "settings"},
+    "policy": {"config", "images", "install", "language", "run", "starter"},
     "rules": {"images", "language", "run"},
     "visplay rules": {"config", "images", "language", "run"},
     "evaluate": {"config", "images", "language", "policy", "rules", "run"},
@@ -43,7 +44,7 @@ ROOMS = {
     | {"trackers", "visplay rules"},
     "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
     "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
-    "doctor": {"starter", "trackers"},
+    "doctor": {"install", "starter", "trackers"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.
 LIGHT_ROOMS = ("export", "images", "language", "run", "recipes", "report", "settings")
