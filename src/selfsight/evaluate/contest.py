@@ -25,6 +25,7 @@ from selfsight.evaluate.games import (
     summarise,
     write_games,
 )
+from selfsight.evaluate.named import resolve_model
 from selfsight.evaluate.oracle import knows
 from selfsight.evaluate.players import Player, open_player
 from selfsight.evaluate.probes import leak_probes
@@ -57,10 +58,10 @@ def run_contest(
 ) -> dict[str, object]:
     """Plays and measures; the result is also written to `contest.out`, with every game."""
     check_balance(contest.games, game)
+    folders = [model_folder(named.model, named.revision) for named in map(resolve_model, (a, b))]
     if contest.out is not None:
         with disk_errors(contest.out):
             contest.out.mkdir(parents=True, exist_ok=True)
-    folders = [model_folder(model) for model in (a, b)]
     size = contest.picture_size or min(PICTURE_SIZES[taught_pack(folder)] for folder in folders)
     images = heldout_images(contest.images, game.spy_view, seed=contest.seed, size=size)
     opener = read_image(images)

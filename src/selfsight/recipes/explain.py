@@ -78,8 +78,8 @@ def explained(error: ValidationError, model: type[BaseModel], origins: dict[str,
         where = _origin(unknown, origins, source)
         override, sign, typed = where.removeprefix("the override ").partition("=")
         text = typed if sign and override == unknown else json.dumps(value, ensure_ascii=False, default=str)
-        hint = suggestion(unknown, list(declared), text)
-        return SelfsightError(f"unknown key '{unknown}' in {where}", hint=hint)
+        meant = suggestion(unknown, list(declared), text)
+        return SelfsightError(f"unknown key '{unknown}' in {where}", hint=meant)
     # A location may go on inside the value (a list position, an arm of a union): the longest key counts.
     prefixes = [".".join(path[:end]) for end in range(len(path), -1, -1)]
     key = next((p for p in prefixes if p in declared or any(k.startswith(f"{p}.") for k in declared)), "")
