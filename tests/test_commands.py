@@ -245,3 +245,40 @@ def test_export_says_what_it_cannot_export(run: Path, tmp_path: Path, name: str,
 def test_export_takes_a_run_at_a_round(run: Path, tmp_path: Path) -> None:
     assert "name two rounds" in refused("export", f"{run}@1", "--round", "2", "--out", tmp_path / "out")
     assert "there is no finished round '7'" in refused("export", f"{run}@7", "--what", "model", "--out", tmp_path / "o")
+
+
+# --- models of the hub ---------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_not_here_is_told_with_the_variable_and_the_cached_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selfsight.policy.hub import download_hint
+
+    for name in ("models--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/abc", "models--a--torn", "datasets--x--y/snapshots"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert download_hint(tmp_path) == (
+        "HF_HUB_OFFLINE=1 forbids downloads: unset it, or give a folder or a cached model; "
+        "cached models: Qwen/Qwen2.5-VL-3B-Instruct"
+    )
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert "forbids" not in download_hint(tmp_path)
+    assert download_hint(tmp_path / "none").endswith("cached models: none")
+
+
+def test_a_model_that_cannot_be_fetched_is_refused_with_that_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from selfsight.policy.loading import resolve_folder
+
+    def nothing(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SelfsightError) as caught:
+        resolve_folder("owner/name")
+    assert "HF_HUB_OFFLINE=1 forbids downloads" in str(caught.value)
