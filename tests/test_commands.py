@@ -209,6 +209,7 @@ def test_what_can_be_refused_at_once_is_refused_before_torch_and_before_a_folder
         (["output_dir=/proc/nobody"], "nothing was started"),
         ([f"output_dir={run.parent}", f"run_name={run.name}"], "another run_name or output_dir"),
         ([f"model={run}/rounds/1"], "is a round of a run"),
+        (["images=nope"], "images: 'nope' does not exist"),
         ([f"model={tmp_path}/mode1"], "there is no such run"),
     ):
         assert said in refused("evolve", "--recipe", "visplay-smoke", *settings)

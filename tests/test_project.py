@@ -44,7 +44,7 @@ ROOMS = {
     | {"trackers", "visplay rules"},
     "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
     "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
-    "beginning": {"config", "evaluate", "run", "trackers"},
+    "beginning": {"config", "evaluate", "images", "run", "trackers"},
     "doctor": {"install", "starter", "trackers"},
 }
 # Rooms, and files in the other rooms, that must load without torch and transformers.

@@ -162,7 +162,7 @@ def test_who_always_answers_truly_is_always_right() -> None:
     # Wilson's for 45 of 45.
     assert summary["ci95"] == summary["sampled_ci95"] == summary["majority_ci95"] == [pytest.approx(0.9213484), 1.0]
     assert (summary["format_failures"], summary["sampled_format_failures"], summary["n"]) == (0.0, 0.0, 45)
-    one = {"n": 5, "greedy": 1.0, "sampled": 1.0, "majority": 1.0}
+    one = {"n": 5, "greedy": 1.0, "ci95": [pytest.approx(0.5655175), 1.0], "sampled": 1.0, "majority": 1.0}
     assert summary["families"] == dict.fromkeys(sorted(FAMILIES), one)
 
 

@@ -86,14 +86,7 @@ def summarise(answered: Sequence[Answered]) -> dict[str, object]:
         "majority_ci95": [majority.low, majority.high],
         "format_failures": float(column("greedy_format_failure").mean()),
         "sampled_format_failures": float(column("sampled_format_failure").mean()),
-        "families": {
-            family: {"n": sum(a.family == family for a in answered)}
-            | {
-                name: float(np.mean([getattr(a, name) for a in answered if a.family == family]))
-                for name in ("greedy", "sampled", "majority")
-            }
-            for family in families
-        },
+        "families": {family: _of_family([a for a in answered if a.family == family]) for family in families},
     }
 
 
@@ -126,3 +119,15 @@ def compare(before: Sequence[Answered], after: Sequence[Answered], *, seed: int 
 def as_records(answered: Sequence[Answered]) -> list[dict[str, object]]:
     """Rows for evaluation.parquet."""
     return [asdict(a) for a in answered]
+
+
+def _of_family(answered: Sequence[Answered]) -> dict[str, object]:
+    """A kind of question; `ci95` is that of the greedy answers, and has a width when all of them are right."""
+    greedy = share_interval([a.greedy for a in answered])
+    return {
+        "n": len(answered),
+        "greedy": greedy.mean,
+        "ci95": [greedy.low, greedy.high],
+        "sampled": float(np.mean([a.sampled for a in answered])),
+        "majority": float(np.mean([a.majority for a in answered])),
+    }

@@ -58,7 +58,8 @@ def run_contest(
 ) -> dict[str, object]:
     """Plays and measures; the result is also written to `contest.out`, with every game."""
     check_balance(contest.games, game)
-    folders = [model_folder(named.model, named.revision) for named in map(resolve_model, (a, b))]
+    named = [resolve_model(model) for model in (a, b)]
+    folders = [model_folder(one.model, one.revision) for one in named]
     if contest.out is not None:
         with disk_errors(contest.out):
             contest.out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,7 @@ def run_contest(
     result = {
         "a": a,
         "b": b,
+        "opened": {"a": named[0].model, "b": named[1].model},
         "seed": contest.seed,
         "images": images.describe(),
         "rules": asdict(game),

@@ -55,7 +55,14 @@ def evaluate_model(
         max_completion_length=max_completion_length,
     )
     about: dict[str, object] = {"seed": seed, "world": world, "picture_size": picture_size}
-    return {"model": model, "prompt_pack": pack.name, **about, "intervals": METHOD, "heldout": summarise(answered)}
+    return {
+        "model": model,
+        "opened": named.model,
+        "prompt_pack": pack.name,
+        **about,
+        "intervals": METHOD,
+        "heldout": summarise(answered),
+    }
 
 
 def answer_questions(
