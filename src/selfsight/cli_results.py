@@ -164,8 +164,8 @@ def run_and_round(given: str, which: str | None) -> tuple[Path, str]:
             f"{given}: is a model folder already, not a run",
             hint="copy it; `selfsight export runs/NAME --out DIR` exports the model of a run with its card",
         )
-    if path.is_dir() and not (path / "config.yaml").is_file():
-        resolve_model(given)  # says what lies there
+    if path.is_dir() and path.resolve().parent.name == "rounds":
+        resolve_model(given)  # says that it is a round, and of which run
     return path, which or "final"
 
 
