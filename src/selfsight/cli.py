@@ -15,6 +15,7 @@ import typer
 
 from selfsight import __version__, cli_results
 from selfsight.cli_shared import Json, PictureSize, World, errors, json_text
+from selfsight.cli_words import Commands, SettingsCommand
 
 app = typer.Typer(
     name="selfsight",
@@ -23,15 +24,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, which may hold tokens
     rich_markup_mode=None,
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 starter_app = typer.Typer(help="The starter VLM: its card, and how to build it again.", no_args_is_help=True)
 app.add_typer(starter_app, name="starter")
 
+Model = typer.Argument(metavar="MODEL", help="starter, a model folder, a hub id, RUN, or RUN@ROUND.")
 View = Literal["blank", "modified", "degraded"]
 Method = Literal["visplay", "vision-zero", "mixed"]
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def evolve(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings over those of the recipe.")
@@ -55,15 +59,17 @@ def evolve(
         if print_config:
             print(json_text(config.model_dump(mode="json")) if as_json else to_yaml(config), end="")
             return
+        from selfsight.beginning import ready_to_begin
         from selfsight.run.progress import progress_on
 
+        config = ready_to_begin(config)
         loop = _loop_of(config.method)
         with progress_on() as progress:
             summary = loop.evolve(config, progress=progress)
         _print_summary(summary, as_json)
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def resume(
     run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/NAME.")],
     overrides: Annotated[
@@ -85,7 +91,7 @@ def resume(
 
 @app.command(name="eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")],
+    model: Annotated[str, Model],
     questions: Annotated[int, typer.Option(min=1, help="Held-out questions.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out set.")] = 0,
     world: Annotated[World, typer.Option(help="What the pictures show.")] = "mixed",
@@ -106,8 +112,8 @@ def evaluate(
 
 @app.command()
 def arena(
-    a: Annotated[str, typer.Argument(metavar="A", help="The trained model: starter, a model folder, or a hub id.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The frozen one it came from, whose clues A votes on.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="The trained model, as for eval: such as RUN.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The frozen one it came from, such as RUN@0; gives the clues.")],
     games: Annotated[int, typer.Option(min=1, help="Games in each direction, a multiple of the players.")] = 100,
     images: Annotated[
         str, typer.Option(help="worlds, worlds:scenes, worlds:charts, a folder, or a manifest.")
@@ -143,7 +149,7 @@ def arena(
 
 @app.command()
 def play(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="starter, a model folder, or a hub id.")] = "starter",
+    model: Annotated[str, Model] = "starter",
     image: Annotated[Path | None, typer.Option(help="An image file; a picture of a world if not given.")] = None,
     world: Annotated[World, typer.Option(help="What the picture shows, without --image.")] = "mixed",
     seat: Annotated[int | None, typer.Option(min=1, help="Take this seat yourself.", show_default=False)] = None,
@@ -245,6 +251,7 @@ def _selfsight(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    _refuse_platform(sys.platform)
     from selfsight.run.allocator import keep_freed_memory
     from selfsight.run.waiting import wait_briefly
 
@@ -255,8 +262,18 @@ def _selfsight(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def _refuse_platform(platform: str) -> None:
+    """Ends with exit code 2 on Windows, whose Python has no `fcntl` and no `resource`; runs are locked with the one."""
+    if platform == "win32":
+        print("Error: selfsight is not supported on Windows", file=sys.stderr)
+        print("  -> use WSL: https://learn.microsoft.com/windows/wsl/install", file=sys.stderr)
+        raise typer.Exit(2)
+
+
 def _loop_of(method: Method) -> ModuleType:
-    """The loop of a method; torch is imported here."""
+    """The loop of a method; torch is imported here, which takes seconds, and a person at a terminal is told so."""
+    if sys.stderr.isatty():
+        print("loading torch and transformers ...", file=sys.stderr, flush=True)
     if method == "vision-zero":
         from selfsight.methods.vision_zero import run as vision_zero
 

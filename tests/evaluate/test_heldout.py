@@ -159,9 +159,10 @@ def test_who_always_answers_truly_is_always_right() -> None:
     answered, _ = measure(lambda q, _: box(right(q)))
     summary = summarise(answered)
     assert (summary["accuracy"], summary["sampled"], summary["majority"]) == (1.0, 1.0, 1.0)
-    assert summary["ci95"] == summary["sampled_ci95"] == summary["majority_ci95"] == [1.0, 1.0]
+    # Wilson's for 45 of 45.
+    assert summary["ci95"] == summary["sampled_ci95"] == summary["majority_ci95"] == [pytest.approx(0.9213484), 1.0]
     assert (summary["format_failures"], summary["sampled_format_failures"], summary["n"]) == (0.0, 0.0, 45)
-    one = {"n": 5, "greedy": 1.0, "sampled": 1.0, "majority": 1.0}
+    one = {"n": 5, "greedy": 1.0, "ci95": [pytest.approx(0.5655175), 1.0], "sampled": 1.0, "majority": 1.0}
     assert summary["families"] == dict.fromkeys(sorted(FAMILIES), one)
 
 
@@ -288,7 +289,8 @@ def test_the_interval_is_around_the_mean_and_does_not_depend_on_the_day() -> Non
     assert summary == summarise(answered)
     low, high = summary["ci95"]  # type: ignore[misc]
     assert low == pytest.approx(0.504, abs=0.02) and high == pytest.approx(0.696, abs=0.02)
-    assert summary["sampled_ci95"] == [0.5, 0.5]
+    # 100 times 1/2, a 0 and a 1: 1/2 +- z sqrt(1/2) / 102.
+    assert summary["sampled_ci95"] == pytest.approx([0.4864127, 0.5135873])
 
 
 def test_a_change_is_paired_by_question() -> None:
@@ -296,10 +298,14 @@ def test_a_change_is_paired_by_question() -> None:
     after = rows(1, 1, 0, 1, 1, 0, 0, 0, sampled=0.5)
     change = compare(before, after)
     assert change["accuracy"] == pytest.approx((2 - 1) / 8)
-    assert (change["sampled"], change["sampled_ci95"]) == (0.25, [0.25, 0.25])
+    assert (change["sampled"], change["sampled_ci95"]) == (
+        0.25,
+        [pytest.approx(-0.08402577), pytest.approx(0.48402577)],
+    )
     back = compare(after, before)
     assert back["accuracy"] == pytest.approx(-1 / 8)
-    assert compare(before, before)["ci95"] == [0.0, 0.0]
+    # No difference among eight questions: z sqrt(2) / 10 each way.
+    assert compare(before, before)["ci95"] == pytest.approx([-0.27718076, 0.27718076])
 
 
 def test_evaluations_of_different_questions_are_not_compared() -> None:

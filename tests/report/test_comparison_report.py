@@ -58,7 +58,14 @@ def test_a_gain_of_form_is_called_one() -> None:
 
 
 def test_an_interval_that_a_handful_of_questions_decides_is_called_into_doubt() -> None:
-    said = sentences([("wrong", "right")] * 5 + [("right", "right")] * 55)
+    few = made_comparison([("wrong", "right")] * 5 + [("right", "right")] * 55, count=60)
+    # With a picture for every question the interval reaches zero by itself where the test does not reject.
+    assert few["verdict"]["sentences"][0].startswith(
+        "No difference can be claimed: B \N{MINUS SIGN} A is +8.3 points on 60"
+    )
+    # Several questions about a picture have an interval over pictures, which the test knows nothing of.
+    over_pictures = few | {"change": few["change"] | {"ci95": [0.01, 0.16]}}
+    said = " ".join(with_verdict(over_pictures)["verdict"]["sentences"])
     assert "B is better" in said
     assert "But only 5 questions decide, and McNemar's exact test finds p = 0.062: ask more." in said
     assert "But only" not in sentences(BETTER)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.statistics import Interval, mean_interval, paired_interval
+from selfsight.evaluate.statistics import Interval, paired_interval, share_interval
 from selfsight.run.tables import read_table, write_table
 
 EVALUATION: Final = "evaluation.parquet"
@@ -67,15 +67,15 @@ def read_evaluation(folder: Path) -> list[Answered]:
     return [Answered(**row | {"sampled_keys": tuple(row["sampled_keys"])}) for row in rows]
 
 
-def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
-    """Accuracies in [0, 1] with 95 % bootstrap intervals, format failures, and greedy accuracy per family."""
+def summarise(answered: Sequence[Answered]) -> dict[str, object]:
+    """Accuracies in [0, 1] with 95 % intervals (see `statistics`), format failures, and accuracies per family."""
 
     def column(name: str) -> np.ndarray:
         return np.array([getattr(a, name) for a in answered])
 
     families = sorted({a.family for a in answered})
-    greedy, sampled = mean_interval(column("greedy"), seed=seed), mean_interval(column("sampled"), seed=seed)
-    majority = mean_interval(column("majority"), seed=seed)
+    greedy, sampled = share_interval(column("greedy")), share_interval(column("sampled"))
+    majority = share_interval(column("majority"))
     return {
         "accuracy": greedy.mean,
         "ci95": [greedy.low, greedy.high],
@@ -86,19 +86,12 @@ def summarise(answered: Sequence[Answered], *, seed: int = 0) -> dict[str, objec
         "majority_ci95": [majority.low, majority.high],
         "format_failures": float(column("greedy_format_failure").mean()),
         "sampled_format_failures": float(column("sampled_format_failure").mean()),
-        "families": {
-            family: {"n": sum(a.family == family for a in answered)}
-            | {
-                name: float(np.mean([getattr(a, name) for a in answered if a.family == family]))
-                for name in ("greedy", "sampled", "majority")
-            }
-            for family in families
-        },
+        "families": {family: _of_family([a for a in answered if a.family == family]) for family in families},
     }
 
 
 def compare(before: Sequence[Answered], after: Sequence[Answered], *, seed: int = 0) -> dict[str, object]:
-    """Paired change from one model to another on the same questions, with 95 % bootstrap intervals."""
+    """Paired change from one model to another on the same questions, with 95 % intervals."""
     if [(a.id, a.question, a.key) for a in before] != [(a.id, a.question, a.key) for a in after]:
         raise SelfsightError(
             "the two evaluations are not about the same questions",
@@ -126,3 +119,15 @@ def compare(before: Sequence[Answered], after: Sequence[Answered], *, seed: int 
 def as_records(answered: Sequence[Answered]) -> list[dict[str, object]]:
     """Rows for evaluation.parquet."""
     return [asdict(a) for a in answered]
+
+
+def _of_family(answered: Sequence[Answered]) -> dict[str, object]:
+    """A kind of question; `ci95` is that of the greedy answers, and has a width when all of them are right."""
+    greedy = share_interval([a.greedy for a in answered])
+    return {
+        "n": len(answered),
+        "greedy": greedy.mean,
+        "ci95": [greedy.low, greedy.high],
+        "sampled": float(np.mean([a.sampled for a in answered])),
+        "majority": float(np.mean([a.majority for a in answered])),
+    }

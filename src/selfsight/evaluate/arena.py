@@ -6,9 +6,10 @@ an image or a seat is worth cancels, and a player against itself wins half of al
 
 All games of both directions advance in one lock-step: players * rounds + 1 sampling rounds for each of A and B.
 
-Win rates have Wilson intervals. The gain of A's citizens over B's is paired by image, with a bootstrap over images. The
-rate of all of A's games counts both of an image's games as independent, which they nearly are: it is their sum, and a
-picture that is easy for citizens helps one side and hurts the other, so the true interval is rather narrower.
+Win rates have Wilson intervals. The gain of A's citizens over B's is paired by image, with an interval over images
+(`statistics`). The rate of all of A's games counts both of an image's games as independent, which they nearly are: it
+is their sum, and a picture that is easy for citizens helps one side and hurts the other, so the true interval is rather
+narrower.
 
 Left out: tables of more than two players, and ratings.
 """
@@ -22,7 +23,7 @@ from typing import Literal, get_args
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.games import check_balance, deal_to_seat, read_records, usable_images
 from selfsight.evaluate.players import Player, play_out
-from selfsight.evaluate.statistics import paired_interval, wilson_interval
+from selfsight.evaluate.statistics import METHOD, paired_interval, wilson_interval
 from selfsight.images import SpyImages
 from selfsight.methods.vision_zero import Game, GameSettings, ScoringSettings, game_record, score
 from selfsight.run import canonical_json, write_atomic
@@ -99,6 +100,7 @@ def arena_result(matches: Sequence[Match], *, seed: int = 0) -> dict[str, object
     gain = paired_interval(won["B"], won["A"], seed=seed, clusters=images)
     return {
         "games": 2 * n,
+        "intervals": METHOD,
         "images": len(set(images)),
         "guessing": win_by_guessing(settings.players, settings.votes) if settings.voter == "referee" else None,
         "a": _rate(wins_a + n - wins_b, 2 * n),

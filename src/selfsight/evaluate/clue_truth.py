@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.oracle import knows
-from selfsight.evaluate.statistics import mean_interval, wilson_interval
+from selfsight.evaluate.statistics import share_interval, wilson_interval
 from selfsight.images.worlds.scene import Picture
 from selfsight.images.worlds.truth import scene_of
 from selfsight.methods.vision_zero import Game
@@ -71,7 +71,7 @@ def judge_clues(
 
 def clue_truth(games: Sequence[Game], judged: Sequence[JudgedClue]) -> dict[str, object]:
     """By role: shares of valid, readable, true and false clues. Beside them the accuracy of the voter that knows the
-    scene, with a bootstrap interval over games.
+    scene, with an interval over games.
 
     `true` is over all clues, `true_of_decided` over those that are either true or false, with Wilson's interval (None
     where there are none).
@@ -88,7 +88,7 @@ def clue_truth(games: Sequence[Game], judged: Sequence[JudgedClue]) -> dict[str,
     for game in games:
         accused = most_false(said[game.id]) or range(1, game.settings.players + 1)
         named.append((game.secret.spy in accused) / len(accused))
-    estimate = mean_interval(named, seed=0)
+    estimate = share_interval(named)
     return found | {
         "knowing_voter": {
             "chance": sum(1 / game.settings.players for game in games) / len(games),

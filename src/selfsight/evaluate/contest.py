@@ -25,6 +25,7 @@ from selfsight.evaluate.games import (
     summarise,
     write_games,
 )
+from selfsight.evaluate.named import resolve_model
 from selfsight.evaluate.oracle import knows
 from selfsight.evaluate.players import Player, open_player
 from selfsight.evaluate.probes import leak_probes
@@ -57,10 +58,11 @@ def run_contest(
 ) -> dict[str, object]:
     """Plays and measures; the result is also written to `contest.out`, with every game."""
     check_balance(contest.games, game)
+    named = [resolve_model(model) for model in (a, b)]
+    folders = [model_folder(one.model, one.revision) for one in named]
     if contest.out is not None:
         with disk_errors(contest.out):
             contest.out.mkdir(parents=True, exist_ok=True)
-    folders = [model_folder(model) for model in (a, b)]
     size = contest.picture_size or min(PICTURE_SIZES[taught_pack(folder)] for folder in folders)
     images = heldout_images(contest.images, game.spy_view, seed=contest.seed, size=size)
     opener = read_image(images)
@@ -69,6 +71,7 @@ def run_contest(
     result = {
         "a": a,
         "b": b,
+        "opened": {"a": named[0].model, "b": named[1].model},
         "seed": contest.seed,
         "images": images.describe(),
         "rules": asdict(game),
@@ -121,8 +124,8 @@ def contend(
     return {
         "arena": arena_result(matches, seed=contest.seed),
         "decisions": {
-            "a": summarise(of_a, seed=contest.seed),
-            "b": summarise(of_b, seed=contest.seed),
+            "a": summarise(of_a),
+            "b": summarise(of_b),
             "change": compare(of_b, of_a, seed=contest.seed),
             "probes": probes,
             "clue_truth": clues_truth(games),

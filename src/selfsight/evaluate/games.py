@@ -7,8 +7,7 @@ voter that always names the same seat is right exactly 1/players of the time.
 
 A voter is asked greedily once and sampled at temperature 1. `accuracy` is greedy, `sampled` the mean share of right
 samples, `majority` whether most samples name the spy: more than name anybody else and more than say n/a, as in
-training; a tie is not found. Intervals (95 %) are Wilson's for right or wrong on one vote per image, and otherwise
-bootstraps over images, as for differences.
+training; a tie is not found. Intervals (95 %) take images as clusters; `statistics` says how they are made.
 
 Left out: clues of a player that knows the voter. Against such a spy a voter may do worse than here; see `arena`.
 """
@@ -23,7 +22,7 @@ import numpy as np
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.players import Player, play_out
-from selfsight.evaluate.statistics import Interval, mean_interval, paired_interval, wilson_interval
+from selfsight.evaluate.statistics import paired_interval, share_interval
 from selfsight.images import Degradation, ImageRef, SpyImages, SpyView, spy_images
 from selfsight.language import GamePack, Prompt
 from selfsight.methods.vision_zero import (
@@ -237,7 +236,7 @@ def decide(
     return found
 
 
-def summarise(decisions: Sequence[Decision], *, seed: int = 0) -> dict[str, object]:
+def summarise(decisions: Sequence[Decision]) -> dict[str, object]:
     """Accuracies in [0, 1] with 95 % intervals beside chance, shares of n/a and of invalid votes, by the spy's seat.
 
     `accused` is the share of all samples that name each seat: a voter without a favourite seat is even there, since
@@ -249,13 +248,13 @@ def summarise(decisions: Sequence[Decision], *, seed: int = 0) -> dict[str, obje
         "chance": float(np.mean([d.chance for d in decisions])),
         "n": len(decisions),
         "samples": len(samples),
-        **_accuracies(decisions, seed),
+        **_accuracies(decisions),
         "abstentions": float(np.mean([d.greedy.kind == "abstention" for d in decisions])),
         "invalid": float(np.mean([d.greedy.kind == "invalid" for d in decisions])),
         "sampled_abstentions": float(np.mean([d.share("abstention") for d in decisions])),
         "sampled_invalid": float(np.mean([d.share("invalid") for d in decisions])),
         "by_spy_seat": {
-            str(seat): {"n": len(there), **_accuracies(there, seed)}
+            str(seat): {"n": len(there), **_accuracies(there)}
             for seat in seats
             if (there := [d for d in decisions if d.spy == seat])
         },
@@ -278,24 +277,17 @@ def read_decisions(path: Path) -> list[Decision]:
     return found
 
 
-def _accuracies(decisions: Sequence[Decision], seed: int) -> dict[str, object]:
+def _accuracies(decisions: Sequence[Decision]) -> dict[str, object]:
     images = [d.image_id for d in decisions]
     found: dict[str, object] = {}
     for name, interval, read in _MEASURES:
-        estimate = _interval([read(d) for d in decisions], images, seed)
+        estimate = share_interval([read(d) for d in decisions], clusters=images)
         found |= {name: estimate.mean, interval: [estimate.low, estimate.high]}
     return found
 
 
-def _interval(values: Sequence[float], images: Sequence[str], seed: int) -> Interval:
-    """Wilson's for independent successes, which has a width at 0 and 1; else a bootstrap over images."""
-    if len(set(images)) == len(images) and set(values) <= {0.0, 1.0}:
-        return wilson_interval(int(sum(values)), len(values))
-    return mean_interval(values, seed=seed, clusters=images)
-
-
 def compare(before: Sequence[Decision], after: Sequence[Decision], *, seed: int = 0) -> dict[str, object]:
-    """Paired change from one voter to another on the same clues, with 95 % bootstrap intervals over images."""
+    """Paired change from one voter to another on the same clues, with 95 % intervals over images."""
     if [(d.id, d.clues, d.spy) for d in before] != [(d.id, d.clues, d.spy) for d in after]:
         raise SelfsightError(
             "the two voters have not judged the same clues",

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from selfsight.evaluate.answers import Answered, summarise
+from selfsight.evaluate.named import resolve_model
 from selfsight.evaluate.questions import ANSWER_LENGTHS, PICTURE_SIZES, HeldOutQuestion, heldout_questions
+from selfsight.evaluate.statistics import METHOD
 from selfsight.images.worlds import WorldSource
 from selfsight.language import count_votes
 from selfsight.language.prompts import PromptPack, get_pack, taught_pack
@@ -30,12 +32,13 @@ def evaluate_model(
     batch_size: int = 64,
     max_completion_length: int | None = None,
 ) -> dict[str, object]:
-    """Measures `starter` or a model folder on held-out worlds: {"model", "world", "picture_size", "heldout": summary}.
+    """Measures a model (see `named`) on held-out worlds: {"model", "world", "picture_size", "heldout": summary}.
 
     `picture_size` in pixels and `max_completion_length` in tokens are those of `PICTURE_SIZES` and `ANSWER_LENGTHS` for
     the pack that the model was taught, where they are not given.
     """
-    folder = model_folder(model)
+    named = resolve_model(model)
+    folder = model_folder(named.model, named.revision)
     pack = get_pack(taught_pack(folder))
     if max_completion_length is None:
         max_completion_length = ANSWER_LENGTHS[pack.name]
@@ -52,7 +55,14 @@ def evaluate_model(
         max_completion_length=max_completion_length,
     )
     about: dict[str, object] = {"seed": seed, "world": world, "picture_size": picture_size}
-    return {"model": model, "prompt_pack": pack.name, **about, "heldout": summarise(answered)}
+    return {
+        "model": model,
+        "opened": named.model,
+        "prompt_pack": pack.name,
+        **about,
+        "intervals": METHOD,
+        "heldout": summarise(answered),
+    }
 
 
 def answer_questions(

@@ -7,8 +7,9 @@ An answer without a readable box is wrong, and yet not what "it forgot how to co
 by its form alone. So a win or loss in which one of the two answers is unreadable counts as one of form, any other as
 one of answers, and the change in accuracy is the exact sum of both parts.
 
-Intervals are paired bootstraps over images. McNemar's test (1947) is the exact binomial one on wins and losses; it
-takes questions for independent, which they are while each is about its own picture, as held-out questions are.
+Intervals are paired, over images, and right for few questions (`statistics`). McNemar's test (1947) is the exact
+binomial one on wins and losses; it takes questions for independent, which they are while each is about its own picture,
+as held-out questions are. There an interval of the change in greedy accuracy excludes 0 just when the test's p < 0.05.
 
 Left out: corrections for the number of families (each is given with its own interval, and how many there are is said),
 and agreement between models where no truth is known. No torch.
@@ -23,7 +24,7 @@ import numpy as np
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import Answered, summarise
-from selfsight.evaluate.statistics import mcnemar_exact, paired_interval
+from selfsight.evaluate.statistics import METHOD, mcnemar_exact, paired_interval
 from selfsight.images import ImageRef
 from selfsight.language import get_pack, key_of
 
@@ -99,7 +100,7 @@ def figures(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, object]:
     return {
         "n": len(pairs),
         "images": len({pair.a.image_id for pair in pairs}),
-        "measured": {"a": summarise(a, seed=seed), "b": summarise(b, seed=seed)},
+        "measured": {"a": summarise(a), "b": summarise(b)},
         "change": _changes(pairs, seed),
         "parts": {
             "answers": _part(pairs, lambda pair: not pair.by_form, seed),
@@ -112,6 +113,7 @@ def figures(pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, object]:
             "both_right": table["right", "right"],
             "same_wrong_answer": sum(_same_wrong_answer(pair) for pair in pairs),
         },
+        "intervals": METHOD,
         "mcnemar": {"p": mcnemar_exact(results["win"], results["loss"])},
         "outcomes": {mine: {theirs: table[mine, theirs] for theirs in OUTCOMES} for mine in OUTCOMES},
         "samples": {

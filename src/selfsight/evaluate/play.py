@@ -15,6 +15,7 @@ from PIL import Image
 
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.games import usable_images
+from selfsight.evaluate.named import resolve_model
 from selfsight.evaluate.players import Player, open_player, play_step
 from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.images import BlankView, DegradedView, ImageRef, Limits, SpyImages, SpyView, open_image, spy_images
@@ -128,7 +129,8 @@ def play(
     """Opens the model, plays one game at `table`, and returns the game as far as it came."""
     if seat is not None and not 1 <= seat <= rules.players:
         raise SelfsightError(f"there is no seat {seat}", hint=f"take one of 1 to {rules.players}")
-    folder = model_folder(model)
+    named = resolve_model(model)
+    folder = model_folder(named.model, named.revision)
     images = table_images(image, world, rules, seed=seed, size=PICTURE_SIZES[taught_pack(folder)])
     player = open_player(folder, read_image(images))
     return play_at(table, player, images, rules, seat=seat, seed=seed)

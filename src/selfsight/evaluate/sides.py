@@ -14,12 +14,10 @@ from pathlib import Path
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import EVALUATION
+from selfsight.evaluate.named import MODELS, model_in, resolve_model, run_at_round
 from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.language.prompts import taught_pack
 from selfsight.run import RunDirectory
-
-# Where a round keeps the model that answers its held-out questions: VisPlay's, Vision-Zero's.
-_MODELS = ("reasoner", "model")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class ModelSide:
     def name(self) -> str:
         """For people: without the folders that it lies in; a model of a run is called by run and round."""
         path = Path(self.given)
-        if path.name in (*_MODELS, "questioner") and path.parent.parent.name == "rounds":
+        if path.name in (*MODELS, "questioner") and path.parent.parent.name == "rounds":
             return f"{path.parents[2].name}, round {path.parent.name}, {path.name}"
         return path.name if self.given.startswith(("/", ".", "~")) else self.given
 
@@ -80,10 +78,10 @@ class RoundSide:
         """Its model's folder; None before round 1, when the model is the one that the run began with."""
         if self.round == 0:
             return None
-        found = _model_in(self.folder)
+        found = model_in(self.folder)
         if found is None:
             raise SelfsightError(
-                f"{self.folder}: holds no model ({' or '.join(_MODELS)})",
+                f"{self.folder}: holds no model ({' or '.join(MODELS)})",
                 hint="it was removed; without it this round can only be compared by the answers that it has given",
             )
         return found
@@ -99,20 +97,10 @@ def find_side(given: str) -> Side:
     path = Path(given).expanduser()
     if (path / "config.yaml").is_file():
         return _side(given, path, None)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise SelfsightError(
-                f"{given}: holds neither a run (config.yaml) nor a model (config.json)",
-                hint="give runs/NAME, runs/NAME@ROUND, or a folder saved with save_pretrained",
-            )
-        return ModelSide(given)
-    name, at, round = given.rpartition("@")
-    run = Path(name).expanduser()
-    if not at or not run.is_dir():
-        return ModelSide(given)
-    if not round.isdecimal():
-        raise SelfsightError(f"{given}: {round!r} is not a round", hint=f"give a number, such as {name}@1")
-    return _side(given, run, int(round))
+    run = run_at_round(given)
+    if run is not None:
+        return _side(given, *run)
+    return ModelSide(resolve_model(given).given)
 
 
 def _side(given: str, path: Path, round: int | None) -> RoundSide:
@@ -158,12 +146,8 @@ def _pack(config: EvolveConfig, run: Path) -> str:
     if chosen != "auto":
         return chosen
     for folder in sorted((run / "rounds").iterdir()):
-        if (model := _model_in(folder)) is not None:
+        if (model := model_in(folder)) is not None:
             return taught_pack(model)
     from selfsight.policy.open import pack_name  # loads torch: only a run without a single model comes here
 
     return pack_name(config, chosen)
-
-
-def _model_in(round: Path) -> Path | None:
-    return next((round / name for name in _MODELS if (round / name / "config.json").is_file()), None)

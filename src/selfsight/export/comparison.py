@@ -56,7 +56,7 @@ def compared(run: RunReading, round: int) -> dict[str, Any]:
 
 
 def paired_change(path: Path, round: int) -> dict[str, object]:
-    """The change in held-out accuracy from the base model to a round, with 95 % bootstrap intervals."""
+    """The change in held-out accuracy from the base model to a round, with 95 % intervals."""
     before, after = _both(path, round)
     change: dict[str, object] = {}
     for measure, name, bounds in (("greedy", "accuracy", "ci95"), ("sampled", "sampled", "sampled_ci95"),

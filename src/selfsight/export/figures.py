@@ -6,7 +6,7 @@ Nothing is computed here but the intervals of shares that no file of the run sta
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
-from selfsight.evaluate.statistics import mean_interval
+from selfsight.evaluate.statistics import share_interval
 from selfsight.export.inert import block, cell, code
 from selfsight.recipes import dump_yaml
 from selfsight.report.figures import with_interval
@@ -32,10 +32,10 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def share_right(right: Sequence[bool], images: Sequence[Hashable]) -> str:
-    """A share with its 95 % bootstrap interval over images; a dash when nothing is known."""
+    """A share with its 95 % interval over images; a dash when nothing is known."""
     if not right:
         return with_interval(None, None)
-    found = mean_interval([float(one) for one in right], seed=0, clusters=images)
+    found = share_interval([float(one) for one in right], clusters=images)
     return with_interval(found.mean, (found.low, found.high))
 
 

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from selfsight.errors import SelfsightError
+from selfsight.policy.hub import download_hint
 from selfsight.policy.patches import embed_patches_by_products
 from selfsight.policy.windows import attend_by_length
 
@@ -99,7 +100,7 @@ def resolve_folder(path: str | Path, *, revision: str | None = None) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise SelfsightError(
             f"Model {path}: not a local folder, and the download failed ({type(error).__name__}).",
-            hint="Check the spelling and the network, or download the model first and give its folder.",
+            hint=download_hint(),
         ) from error
     return Path(found)
 

@@ -168,7 +168,8 @@ class Vlm:
         if limit is not None and len(prompt) + completion > limit:
             raise SelfsightError(
                 f"A prompt of {len(prompt)} tokens and {completion} new ones pass the limit of {limit}.",
-                hint="Lower max_completion_length or the image size.",
+                hint="Lower visplay.max_answer_length and visplay.max_question_length, or vision_zero.max_clue_length, "
+                "max_vote_length and max_answer_length; or max_pixels, which makes images shorter prompts.",
             )
 
     def positions(self, prompt: EncodedPrompt) -> tuple[Tensor, int]:

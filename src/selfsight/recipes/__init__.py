@@ -132,10 +132,22 @@ def _text_of(name: str, folder: Path | None) -> tuple[str, Path | None]:
             raise SelfsightError(f"cannot read the recipe {path}: {error}") from None
     known = recipe_names()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"recipes: {', '.join(known)}"
-        raise SelfsightError(f"there is no recipe '{name}'", hint=f"{hint} A file must end in .yaml")
+        raise SelfsightError(f"there is no recipe '{name}'", hint=_recipe_hint(name, folder, known))
     return (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8"), None
+
+
+def _recipe_hint(name: str, folder: Path | None, known: list[str]) -> str:
+    """The file of that name, the nearest packaged recipe, or all of them."""
+    path = (folder or Path()) / Path(name).expanduser()
+    for file in (f"{name}.yaml", f"{name}.yml"):
+        if path.with_name(Path(file).name).is_file():
+            return f"did you mean the file {file}? (--recipe {file})"
+    if path.is_file():
+        return "a file of settings must end in .yaml"
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'? A file must end in .yaml"
+    return f"recipes: {', '.join(known)}. A file must end in .yaml"
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from selfsight.errors import SelfsightError
+from selfsight.recipes.aliases import DOTTED, alias_hint
 
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
@@ -69,9 +70,16 @@ def explained(error: ValidationError, model: type[BaseModel], origins: dict[str,
     declared = {option.key: option for option in options(model)}
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
+        value = first["input"]
+        while isinstance(value, dict) and value:  # the group is unknown, too: the key inside it says more
+            name, value = next(iter(value.items()))
+            path.append(str(name))
         unknown = ".".join(path)
         where = _origin(unknown, origins, source)
-        return SelfsightError(f"unknown key '{unknown}' in {where}", hint=suggestion(unknown, list(declared)))
+        override, sign, typed = where.removeprefix("the override ").partition("=")
+        text = typed if sign and override == unknown else json.dumps(value, ensure_ascii=False, default=str)
+        meant = suggestion(unknown, list(declared), text)
+        return SelfsightError(f"unknown key '{unknown}' in {where}", hint=meant)
     # A location may go on inside the value (a list position, an arm of a union): the longest key counts.
     prefixes = [".".join(path[:end]) for end in range(len(path), -1, -1)]
     key = next((p for p in prefixes if p in declared or any(k.startswith(f"{p}.") for k in declared)), "")
@@ -85,13 +93,30 @@ def explained(error: ValidationError, model: type[BaseModel], origins: dict[str,
     return SelfsightError(f"{key} is {value}, but should be {expected} (in {where})", hint=hint)
 
 
-def suggestion(unknown: str, keys: list[str]) -> str:
-    """The nearest known key, as a question."""
-    near = difflib.get_close_matches(unknown, keys, n=1, cutoff=0.7)
+def suggestion(unknown: str, keys: list[str], value: str = "...") -> str:
+    """What an unknown key was meant to be: a key of the same last name, another trainer's name, or a near spelling.
+
+    Far spellings are not guessed at: a suggestion that has nothing to do with the question costs more than none.
+    """
+    if unknown in DOTTED:
+        return DOTTED[unknown].hint(value)
+    last = unknown.rpartition(".")[2]
+    same = [key for key in keys if key.rpartition(".")[2] == last]
+    group = unknown.partition(".")[0]
+    own_group = [key for key in same if key.startswith(f"{group}.")] if "." in unknown else []
+    if own_group:
+        return f"did you mean '{own_group[0]}'?"
+    foreign = alias_hint(unknown, value)
+    if foreign is not None:
+        return foreign
+    if same:
+        return f"did you mean {' or '.join(repr(key) for key in same)}? Write {same[0]}={value}"
+    near = difflib.get_close_matches(unknown, keys, n=1, cutoff=0.8)
     if not near:
-        # `rounds` alone is far from `visplay.rounds` as a string; compare the last part as well.
+        # `rounds` alone is far from `visplay.rounds` as a string; compare the last part as well. Same first letters:
+        # `band` is as near to `wandb` as a string as a slip of the keyboard would be.
         leaves = {key.rpartition(".")[2]: key for key in reversed(keys)}
-        close = difflib.get_close_matches(unknown.rpartition(".")[2], leaves, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(last, [leaf for leaf in leaves if leaf[0] == last[:1]], n=1, cutoff=0.75)
         near = [leaves[name] for name in close]
     return f"did you mean '{near[0]}'?" if near else "`selfsight recipes --show NAME` lists every key"
 

@@ -21,16 +21,21 @@ _MARKS = {"passed": "\N{CHECK MARK}", "rejected": "\N{BALLOT X}", "not reached":
 
 def explain(run_path: Path, question_id: str, stream: TextIO, *, truth: TruthOf | None = None) -> None:
     """Prints why a question earned what it earned, and what became of it."""
+    lines = explained(run_path, question_id, truth=truth)
+    out = console(stream)
+    for line in lines:
+        out.print(Text(line), soft_wrap=True)
+
+
+def explained(run_path: Path, question_id: str, *, truth: TruthOf | None = None) -> list[str]:
+    """The lines that `explain` prints."""
     run = read_run(run_path)
     if not run.asks:
         raise SelfsightError(
             f"{run.path}: is a run of {run.config.method}, which asks no questions",
             hint=f"`selfsight report {run_path}` replays its games, with every reward",
         )
-    question = find_question(run.path, question_id, truth)
-    out = console(stream)
-    for line in explanation(question, run.config.visplay):
-        out.print(Text(line), soft_wrap=True)
+    return explanation(find_question(run.path, question_id, truth), run.config.visplay)
 
 
 def explanation(question: QuestionRecord, settings: VisplaySettings) -> list[str]:

@@ -175,7 +175,7 @@ def check_free(path: Path) -> None:
     if (path / "config.yaml").exists():
         raise SelfsightError(
             f"{path}: holds a run already",
-            hint=f"`selfsight resume {path}` continues it; a new run needs another output_dir",
+            hint=f"`selfsight resume {path}` continues it; a new run needs another run_name or output_dir",
         )
     # What `create` itself leaves when it is stopped half-way.
     own = {_LOCK, "rounds", "checkpoints", ".config.yaml.tmp"}

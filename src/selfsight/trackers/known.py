@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from selfsight.errors import SelfsightError
+from selfsight.install import extra_hint
 
 # Names in `report_to`, which are those of the packages that are imported, with the first version that was tried.
 TRACKERS: Final[dict[str, str]] = {"tensorboard": "2.21", "wandb": "0.31", "trackio": "0.43"}
@@ -30,5 +31,5 @@ def require_trackers(report_to: Sequence[str]) -> None:
     if missing:
         raise SelfsightError(
             f"report_to asks for {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
-            hint="pip install 'selfsight[trackers]', or leave it out: metrics.jsonl has every figure anyway",
+            hint=f"{extra_hint('trackers')}, or leave it out: metrics.jsonl has every figure anyway",
         )

@@ -61,7 +61,7 @@ def measure_decisions(
     write_decisions(written[0], found)
     seed = config.evaluation.seed
     change = None if round == 0 else compare(read_decisions(base / "decisions.jsonl"), found, seed=seed)
-    return {**summarise(found, seed=seed), "change": change}, written
+    return {**summarise(found), "change": change}, written
 
 
 def _deal(config: EvolveConfig, table: Table) -> tuple[Game, ...]:

@@ -13,6 +13,7 @@ import json
 from typing import Any, get_args
 
 from selfsight.errors import SelfsightError
+from selfsight.install import extra_hint
 from selfsight.policy.samplers.vllm.engine import EngineOptions
 
 BANNED_KEY = "selfsight_banned_ids"  # in vLLM's additional_config
@@ -34,7 +35,7 @@ def require_vllm() -> None:
     if importlib.util.find_spec("vllm") is None:
         raise SelfsightError(
             "sampler.backend is vllm, but vLLM is not installed.",
-            hint="pip install 'selfsight[vllm]' (needs a CUDA GPU), or set sampler.backend to local.",
+            hint=f"{extra_hint('vllm')} (needs a CUDA GPU), or set sampler.backend to local.",
         )
 
 
