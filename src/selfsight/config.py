@@ -259,6 +259,11 @@ class EvolveConfig(Settings):
         description="share of image files that may be unreadable; the run leaves them out, and stops above it "
         "(three are forgiven, unless it is 0)",
     )
+    max_unreadable: Fraction | None = Field(
+        default=0.9,
+        description="the run stops at once when this share of a model's first completions of a kind cannot be read "
+        "(16 or more of the base's answers, or of the first of a phase); 1 or null: never",
+    )
     output_dir: Text = Field(default="runs", description="folder that holds the runs")
     run_name: FolderName | None = Field(
         default=None, description="name of the run's folder; null: recipe, seed and time"
@@ -370,7 +375,8 @@ def describe(config: EvolveConfig) -> str:
 
 # Where a run is written, how much of it is kept and when it warns or gives up does not change what it computes.
 _BOOKKEEPING = {
-    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction", "alarms",
+    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction",
+    "max_unreadable", "alarms",
 }  # fmt: skip
 
 

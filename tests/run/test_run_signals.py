@@ -169,7 +169,7 @@ def test_a_phase_that_takes_longer_than_was_said_tells_no_total_any_more() -> No
         for _ in range(2):
             clock.now += 30
             progress.step({})
-    assert stream.getvalue().splitlines() == ["curation: 1 steps", "curation 1/1  0 s left", "curation 2"]
+    assert stream.getvalue().splitlines() == ["curation: 1 step", "curation 1/1  0 s left", "curation 2"]
 
 
 def test_a_phase_of_unknown_length_has_no_time_left() -> None:

@@ -246,7 +246,7 @@ def test_a_result_that_was_damaged_meanwhile_is_named(
     run = tmp_path / "run"
 
     class Damages(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
+        def phase(self, name: str, total: int | None, **more: int | None) -> None:
             if name == "round 2: questioner":
                 flip_a_bit(run / "rounds/1/reasoner/model.safetensors")
 

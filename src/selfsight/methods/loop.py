@@ -15,9 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.answers import summarise
+from selfsight.evaluate.answers import Answered, summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
@@ -25,6 +27,7 @@ from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.memory import peak_memory_gib
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
+from selfsight.methods.readings import Readings
 from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.methods.summary import build_summary
 from selfsight.methods.timings import Timings
@@ -40,7 +43,9 @@ from selfsight.run import (
     write_atomic,
 )
 from selfsight.run.checkpoint import Checkpoints
+from selfsight.run.failure import FailureRecord
 from selfsight.run.hashing import hash_bytes
+from selfsight.run.invoked import command
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999
@@ -51,7 +56,7 @@ class Stopped(SelfsightError):
     """The user asked the run to stop; everything is saved."""
 
     def __init__(self, path: Path, exit_code: int) -> None:
-        super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: selfsight resume {path}")
+        super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: {command()} resume {path}")
         self.exit_code = exit_code
 
 
@@ -63,6 +68,7 @@ class Method(ABC):
     """
 
     length_option: str
+    asks = True  # whether answers to questions are trained, so that the base must give readable ones
 
     def __init__(
         self,
@@ -154,6 +160,7 @@ class Loop:
         self.trainable = {role: policy for role, policy in method.policies.items() if policy.trainable}
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
         self._mismatch_said = ""  # the stage that the user was last warned in
+        self.failures = FailureRecord(directory.failure_path, expected=Stopped)
 
     # ---- the schedule ----------------------------------------------------------------------------------
 
@@ -162,6 +169,7 @@ class Loop:
         directory, config = self.directory, self.config
         with (
             ExitStack() as ending,
+            self.failures,
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
@@ -176,11 +184,14 @@ class Loop:
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.failures.forget()  # of an earlier start: it goes on from here
             self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
+            self._say_where(first)
             self.method.announce(self, first)
             for stage in self.stages[first:]:
+                self.failures.at(stage.name, step)
                 start = time.perf_counter()
                 inputs = {"config": config_hash(config), "weights": self.weights}
                 outputs = self._evaluate(stage) if stage.phase == EVALUATION else self.method.perform(self, stage, step)
@@ -226,6 +237,18 @@ class Loop:
         """One fingerprint of all policies' weights."""
         return hash_bytes(" ".join(policy.weights_hash() for policy in self.method.policies.values()).encode())
 
+    def _say_where(self, first: int) -> None:
+        """Says what a user who brings a model may not expect: training on the processor, or on drawn pictures."""
+        config = self.config
+        if first > 0 or config.model == "starter":
+            return
+        if not torch.cuda.is_available():
+            self.progress.note(f"no GPU was found: {config.model} runs on the processor, which may take very long")
+        if config.images.startswith("worlds"):
+            self.progress.note(
+                f"images={config.images}: the run trains on drawn pictures, not on yours; images=FOLDER gives it yours"
+            )
+
     # ---- parts of a stage ------------------------------------------------------------------------------
 
     def update(
@@ -253,10 +276,13 @@ class Loop:
 
     def _evaluate(self, stage: Stage) -> list[Path]:
         """Measures a round; round 0 is the base model."""
-        self.progress.phase(f"round {stage.round}: measurement", None)
         folder = self.directory.round(stage.round)
         heldout = HeldOut(self.method.answerer, self.config, pause=lambda: self.stop_here(stage, 0))
-        answered, table = heldout.measure(folder)
+        # One step more for what the method measures besides.
+        self.progress.phase(f"round {stage.round}: measurement", heldout.batches + 1)
+        answered, table = heldout.measure(folder, lambda so_far: self.progress.step({"accuracy": accuracy_of(so_far)}))
+        if stage.round == 0 and self.method.asks:
+            self.require_readable(stage, 0, heldout.readings)
         found, files = self.method.findings(self, stage.round, heldout)
         entry = {"round": stage.round, "heldout": summarise(answered), **found}
         write_atomic(folder / "round.json", pretty_json(entry))
@@ -272,10 +298,23 @@ class Loop:
 
     def stop_here(self, stage: Stage, step: int) -> None:
         """Leaves the run, saved, if the user has asked for it: `stage` will go on at `step`."""
+        self.failures.at(stage.name, step)
         if self.stop:
             self.timings.lap(stage.phase)
             self._save(stage, step)
             raise Stopped(self.directory.path, self.stop.exit_code)
+
+    def require_readable(self, stage: Stage, step: int, readings: Readings) -> None:
+        """Stops the run, saved, when nearly all of a model's first completions are unreadable (`max_unreadable`)."""
+        if not readings.beyond(self.config.max_unreadable):
+            return
+        self.timings.lap(stage.phase)
+        self._save(stage, step)
+        where = "measurement" if stage.phase == EVALUATION else f"{stage.phase}, step {step}"
+        error = readings.failure(f"round {stage.round}, {where}", self.config, self.directory.path)
+        for completion in error.completions:
+            self.progress.note(f"cannot be read: {completion}")
+        raise error
 
     @contextmanager
     def saved_if_images_fail(self, stage: Stage, step: int) -> Iterator[None]:
@@ -355,6 +394,11 @@ class Loop:
             return (len(self.stages) if rolled_back else index + 1), 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
+
+
+def accuracy_of(answered: Sequence[Answered]) -> float:
+    """The share of greedy answers that are right."""
+    return sum(one.greedy for one in answered) / len(answered)
 
 
 def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:

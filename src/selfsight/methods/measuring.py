@@ -12,6 +12,7 @@ from selfsight.evaluate.answers import Answered, write_evaluation
 from selfsight.evaluate.heldout import answer_questions
 from selfsight.evaluate.questions import PICTURE_SIZES, HeldOutQuestion, heldout_questions
 from selfsight.language.prompts import PromptPack
+from selfsight.methods.readings import Readings
 from selfsight.policy import Policy
 
 
@@ -25,22 +26,36 @@ class Answerer:
 
 
 class HeldOut:
-    """Asks questions of the held-out kind. `pause` is called between batches: it may raise."""
+    """Asks questions of the held-out kind. `pause` is called between batches: it may raise.
+
+    `readings` counts what became of the sampled answers, which are drawn as those of training are.
+    """
 
     def __init__(self, answerer: Answerer, config: EvolveConfig, pause: Callable[[], None]) -> None:
         self.answerer, self.config, self.pause = answerer, config, pause
+        self.readings = Readings("answers")
 
-    def measure(self, folder: Path) -> tuple[list[Answered], Path]:
+    @property
+    def batches(self) -> int:
+        """How many batches the run's held-out questions make."""
+        return -(-self.config.evaluation.questions // self.config.evaluation.batch_size)
+
+    def measure(
+        self, folder: Path, answered_so_far: Callable[[Sequence[Answered]], None] = lambda answered: None
+    ) -> tuple[list[Answered], Path]:
         """The answers to the run's held-out questions, written to `folder` for `read_evaluation`."""
         settings = self.config.evaluation
         size = picture_size(self.config, self.answerer.pack)
-        answered = self.answer(
-            heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
-        )
+        questions = heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
+        answered = self.answer(questions, answered_so_far)
         return answered, write_evaluation(folder, answered)
 
-    def answer(self, questions: Sequence[HeldOutQuestion]) -> list[Answered]:
-        """The answers to any questions, in the run's way of measuring."""
+    def answer(
+        self,
+        questions: Sequence[HeldOutQuestion],
+        answered_so_far: Callable[[Sequence[Answered]], None] = lambda answered: None,
+    ) -> list[Answered]:
+        """The answers to any questions, in the run's way of measuring; `answered_so_far` hears of every batch."""
         settings: EvaluationSettings = self.config.evaluation
         answered: list[Answered] = []
         for start in range(0, len(questions), settings.batch_size):
@@ -53,7 +68,9 @@ class HeldOut:
                 seed=settings.seed,
                 batch_size=settings.batch_size,
                 max_completion_length=self.answerer.max_length,
+                seen=lambda rollout: self.readings.add_answer(self.answerer.pack, rollout),
             )
+            answered_so_far(answered)
         return answered
 
 
