@@ -177,7 +177,7 @@ def test_a_phase_of_unknown_length_has_no_time_left() -> None:
     progress = PlainProgress(stream)
     progress.phase("stream", None)
     progress.step({"loss": 1.5, "unknown": 3, "accuracy": "n/a"})
-    assert stream.getvalue() == "stream\nstream 1  loss 1.500\n"
+    assert stream.getvalue() == "stream\nstream  loss 1.500\n"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (7_500, "2 h 5 min")])

@@ -19,7 +19,7 @@ import torch
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.answers import Answered, summarise
+from selfsight.evaluate.answers import summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
@@ -278,9 +278,8 @@ class Loop:
         """Measures a round; round 0 is the base model."""
         folder = self.directory.round(stage.round)
         heldout = HeldOut(self.method.answerer, self.config, pause=lambda: self.stop_here(stage, 0))
-        # One step more for what the method measures besides.
-        self.progress.phase(f"round {stage.round}: measurement", heldout.batches + 1)
-        answered, table = heldout.measure(folder, lambda so_far: self.progress.step({"accuracy": accuracy_of(so_far)}))
+        self.progress.phase(f"round {stage.round}: measurement", None)
+        answered, table = heldout.measure(folder)
         if stage.round == 0 and self.method.asks:
             self.require_readable(stage, 0, heldout.readings)
         found, files = self.method.findings(self, stage.round, heldout)
@@ -394,11 +393,6 @@ class Loop:
             return (len(self.stages) if rolled_back else index + 1), 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
-
-
-def accuracy_of(answered: Sequence[Answered]) -> float:
-    """The share of greedy answers that are right."""
-    return sum(one.greedy for one in answered) / len(answered)
 
 
 def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:

@@ -35,27 +35,17 @@ class HeldOut:
         self.answerer, self.config, self.pause = answerer, config, pause
         self.readings = Readings("answers")
 
-    @property
-    def batches(self) -> int:
-        """How many batches the run's held-out questions make."""
-        return -(-self.config.evaluation.questions // self.config.evaluation.batch_size)
-
-    def measure(
-        self, folder: Path, answered_so_far: Callable[[Sequence[Answered]], None] = lambda answered: None
-    ) -> tuple[list[Answered], Path]:
+    def measure(self, folder: Path) -> tuple[list[Answered], Path]:
         """The answers to the run's held-out questions, written to `folder` for `read_evaluation`."""
         settings = self.config.evaluation
         size = picture_size(self.config, self.answerer.pack)
-        questions = heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
-        answered = self.answer(questions, answered_so_far)
+        answered = self.answer(
+            heldout_questions(settings.questions, seed=settings.seed, size=size, world=settings.world)
+        )
         return answered, write_evaluation(folder, answered)
 
-    def answer(
-        self,
-        questions: Sequence[HeldOutQuestion],
-        answered_so_far: Callable[[Sequence[Answered]], None] = lambda answered: None,
-    ) -> list[Answered]:
-        """The answers to any questions, in the run's way of measuring; `answered_so_far` hears of every batch."""
+    def answer(self, questions: Sequence[HeldOutQuestion]) -> list[Answered]:
+        """The answers to any questions, in the run's way of measuring."""
         settings: EvaluationSettings = self.config.evaluation
         answered: list[Answered] = []
         for start in range(0, len(questions), settings.batch_size):
@@ -70,7 +60,6 @@ class HeldOut:
                 max_completion_length=self.answerer.max_length,
                 seen=lambda rollout: self.readings.add_answer(self.answerer.pack, rollout),
             )
-            answered_so_far(answered)
         return answered
 
 

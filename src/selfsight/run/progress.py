@@ -141,7 +141,8 @@ class Tally:
             return f" {self.done}/{self.total}"
         if self.at_most is not None:
             return f" {self.done}, at most {self.at_most}"
-        return f" {self.done}"
+        # A phase that is done in one piece, such as a measurement, counts nothing.
+        return f" {self.done}" if self.done > 1 else ""
 
     def _times(self, alive: bool) -> list[str]:
         times = []
