@@ -55,12 +55,15 @@ def evolve(
         if print_config:
             print(json_text(config.model_dump(mode="json")) if as_json else to_yaml(config), end="")
             return
+        from selfsight.methods.starting import check_start
         from selfsight.run.progress import progress_on
 
-        loop = _loop_of(config.method)
         with progress_on() as progress:
+            check_start(config)
+            progress.note("loading torch and the model ...")
+            loop = _loop_of(config.method)
             summary = loop.evolve(config, progress=progress)
-        _print_summary(summary, as_json)
+        _print_summary(summary, as_json, getattr(summary, "path", None))
 
 
 @app.command()
@@ -77,10 +80,12 @@ def resume(
         from selfsight.run import RunDirectory
         from selfsight.run.progress import progress_on
 
-        loop = _loop_of(load_config(RunDirectory.open(run_path).config_path).method)
+        method = load_config(RunDirectory.open(run_path).config_path).method
         with progress_on() as progress:
+            progress.note("loading torch and the model ...")
+            loop = _loop_of(method)
             summary = loop.resume(run_path, overrides=overrides or [], progress=progress)
-        _print_summary(summary, as_json)
+        _print_summary(summary, as_json, run_path)
 
 
 @app.command(name="eval")
@@ -219,7 +224,7 @@ def build(
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw pages.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the weights depend on them.")] = 2,
 ) -> None:
-    """Build the starter from nothing (about two CPU hours); the same command continues a stopped build."""
+    """Build the starter from nothing (about an hour on two idle cores); the same command continues a stopped build."""
     with errors():
         import torch
 
@@ -268,13 +273,13 @@ def _loop_of(method: Method) -> ModuleType:
     return visplay
 
 
-def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
+def _print_summary(summary: dict[str, Any], as_json: bool, run: Path | None = None) -> None:
     from selfsight.report import render_summary
 
     if as_json:
         print(json_text(summary), end="")
     else:
-        render_summary(summary, sys.stdout)
+        render_summary(summary, sys.stdout, run)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
 from selfsight.methods.readings import Readings
 from selfsight.methods.stages import EVALUATION, Stage
-from selfsight.methods.summary import build_summary
+from selfsight.methods.summary import RunSummary, build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
 from selfsight.run import (
@@ -45,7 +45,7 @@ from selfsight.run import (
 from selfsight.run.checkpoint import Checkpoints
 from selfsight.run.failure import FailureRecord
 from selfsight.run.hashing import hash_bytes
-from selfsight.run.invoked import command
+from selfsight.run.invoked import command, shortest
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 FINISHED = 999_999
@@ -56,7 +56,9 @@ class Stopped(SelfsightError):
     """The user asked the run to stop; everything is saved."""
 
     def __init__(self, path: Path, exit_code: int) -> None:
-        super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: {command()} resume {path}")
+        super().__init__(
+            f"stopped; everything is saved in {path}", hint=f"go on with: {command()} resume {shortest(path)}"
+        )
         self.exit_code = exit_code
 
 
@@ -224,7 +226,7 @@ class Loop:
             )
             directory.write_summary(summary)
             self.trackers.finished()
-            return summary
+            return RunSummary(summary, shortest(directory.path))
 
     def _start_trackers(self, first: int) -> Trackers:
         """What else gets the figures of the stages from `first` on, and of those before it what it has not yet."""

@@ -67,11 +67,11 @@ def closing_lines(summary: Summary, run: Path | None) -> list[str]:
     if run is not None:
         model = summary.get("final_model")
         if model is not None:
-            lines.append(f"model:  {run / model if summary.get('final_round') else model}")
+            lines.append(f"model: {run / model if summary.get('final_round') else model}")
         lines.append(f"report: {command()} report {run}")
     total = (summary.get("timings") or {}).get("total")
     if isinstance(total, int | float):
-        lines.append(f"time:   {duration(total)}")
+        lines.append(f"time: {duration(total)}")
     return ["", *lines] if lines else []
 
 

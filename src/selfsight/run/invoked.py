@@ -1,6 +1,6 @@
 """How the command was started, so that a hint can be copied as it stands."""
 
-import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,9 +15,13 @@ def command() -> str:
         return "selfsight"
     started = Path(sys.argv[0])
     if started.name == "selfsight" and started.is_file():
-        path = os.path.relpath(started)
-        path = str(started) if path.startswith("..") else path
-        return f"'{path}'" if " " in path else path
+        return shlex.quote(str(shortest(started)))
     if started.name == "__main__.py" and started.parent.name == "selfsight":
         return "python -m selfsight"
     return "selfsight"
+
+
+def shortest(path: Path) -> Path:
+    """A path from the folder that the user is in where it lies below it, else as it is."""
+    here = Path.cwd()
+    return path.absolute().relative_to(here) if path.absolute().is_relative_to(here) else path
