@@ -22,7 +22,6 @@ from watching import Watcher
 
 from .runs import config
 
-
 SETTINGS = ("visplay.rounds=1", "grpo.num_generations=6")
 
 

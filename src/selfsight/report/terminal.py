@@ -186,7 +186,10 @@ def _reach(summary: Summary, whose: str) -> list[str]:
     if n < FEW_QUESTIONS:
         found.append(f"{n} questions are few: the interval is {(high - low) * 50:.1f} points to either side.")
     if own_images(summary):
-        found.append(f"The held-out questions are about drawn worlds; nothing was measured on {whose} images.")
+        # Held-out games are about a run's own images; see `games.skill`.
+        played = summary["method"] in ("vision-zero", "mixed")
+        rest = f"none is about {whose} images" if played else f"nothing was measured on {whose} images"
+        found.append(f"The held-out questions are about drawn worlds; {rest}.")
     recipe = summary.get("recipe")
     if recipe in recipe_names() and "not that it learns" in recipe_summary(recipe):
         found.append(f"The recipe {recipe} shows that a machine can run it, not that it learns.")

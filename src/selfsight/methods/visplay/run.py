@@ -95,8 +95,8 @@ class Visplay(Method):
         if self.stream.repeats and first == 0:
             loop.progress.note(
                 f"{self.source.name} holds {self.source.size()} images, fewer than the "
-                f"{self.stream.per_round * self.config.visplay.rounds} that {self.config.visplay.rounds} rounds may "
-                "use: images will repeat"
+                f"{self.stream.per_round * self.config.visplay.rounds} that the run may use in "
+                f"{counted(self.config.visplay.rounds, 'round')}: images will repeat"
             )
 
     def perform(self, loop: Loop, stage: Stage, step: int) -> list[Path]:
