@@ -41,7 +41,7 @@ ROOMS = {
     "building": {"images", "language", "policy", "rules", "run", "starter"},
     "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "settings", "starter"}
     | {"trackers", "visplay rules"},
-    "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
+    "report": {"config", "images", "language", "recipes", "rules", "run", "settings", "visplay rules"},
     "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
     "doctor": {"starter", "trackers"},
 }

@@ -10,7 +10,7 @@ import pytest
 
 from selfsight.config import load_config
 from selfsight.errors import SelfsightError
-from selfsight.methods.starting import check_start
+from selfsight.methods.starting import check_start, surprises
 from selfsight.report import render_summary
 from selfsight.report.terminal import verdict
 from selfsight.run.invoked import command, shortest
@@ -42,6 +42,13 @@ def test_what_may_be_more_than_a_path_is_left_to_those_who_open_it(images: str) 
     check_start(load_config("visplay-smoke", [f"images='{images}'"]))
     with pytest.raises(SelfsightError):
         check_start(load_config("visplay-smoke", ["images=/no/where"]))
+
+
+def test_a_user_with_a_model_is_told_of_drawn_pictures_and_of_the_processor() -> None:
+    three = load_config("visplay-qwen2.5-vl-3b")
+    assert [text.partition(":")[0] for text in surprises(three, gpu=False)] == ["no GPU was found", "images=worlds"]
+    assert surprises(load_config("visplay-qwen2.5-vl-3b", ["images=./photos"]), gpu=True) == []
+    assert surprises(load_config("visplay-starter"), gpu=False) == []
 
 
 def ended(data: dict[str, Any], run: Path | None) -> list[str]:

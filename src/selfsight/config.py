@@ -24,7 +24,7 @@ from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
-from selfsight.settings.alarms import AlarmSettings
+from selfsight.settings.alarms import AlarmSettings, MaxUnreadable
 from selfsight.settings.report_to import ReportTo
 from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
@@ -259,11 +259,7 @@ class EvolveConfig(Settings):
         description="share of image files that may be unreadable; the run leaves them out, and stops above it "
         "(three are forgiven, unless it is 0)",
     )
-    max_unreadable: Fraction | None = Field(
-        default=0.9,
-        description="the run stops at once when this share of a model's first completions of a kind cannot be read "
-        "(16 or more of the base's answers, or of the first of a phase); 1 or null: never",
-    )
+    max_unreadable: MaxUnreadable = 0.9
     output_dir: Text = Field(default="runs", description="folder that holds the runs")
     run_name: FolderName | None = Field(
         default=None, description="name of the run's folder; null: recipe, seed and time"

@@ -23,12 +23,13 @@ from selfsight.evaluate.answers import summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
+from selfsight.methods.learning import learn_from
 from selfsight.methods.measuring import Answerer, HeldOut
-from selfsight.methods.memory import peak_memory_gib
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
 from selfsight.methods.readings import Readings
 from selfsight.methods.stages import EVALUATION, Stage
+from selfsight.methods.starting import surprises
 from selfsight.methods.summary import RunSummary, build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
@@ -190,7 +191,8 @@ class Loop:
             self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
-            self._say_where(first)
+            for text in surprises(config, gpu=torch.cuda.is_available()) if first == 0 else ():
+                self.progress.note(text)
             self.method.announce(self, first)
             for stage in self.stages[first:]:
                 self.failures.at(stage.name, step)
@@ -238,18 +240,6 @@ class Loop:
     def _weights_hash(self) -> str:
         """One fingerprint of all policies' weights."""
         return hash_bytes(" ".join(policy.weights_hash() for policy in self.method.policies.values()).encode())
-
-    def _say_where(self, first: int) -> None:
-        """Says what a user who brings a model may not expect: training on the processor, or on drawn pictures."""
-        config = self.config
-        if first > 0 or config.model == "starter":
-            return
-        if not torch.cuda.is_available():
-            self.progress.note(f"no GPU was found: {config.model} runs on the processor, which may take very long")
-        if config.images.startswith("worlds"):
-            self.progress.note(
-                f"images={config.images}: the run trains on drawn pictures, not on yours; images=FOLDER gives it yours"
-            )
 
     # ---- parts of a stage ------------------------------------------------------------------------------
 
@@ -395,30 +385,3 @@ class Loop:
             return (len(self.stages) if rolled_back else index + 1), 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
-
-
-def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
-    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    first = learned = policy.learn(groups)
-    stepped = policy.step()
-    for _ in range(1, iterations):
-        learned = policy.learn(groups)
-        stepped = policy.step()
-    policy.publish()
-    return {
-        "loss": learned.loss,
-        "kl": learned.kl,
-        "kl_anchor": learned.kl_anchor,
-        "entropy": learned.entropy,
-        "clip_fraction": learned.clip_fraction,
-        "ratio_max": learned.ratio_max,
-        "mismatch_kl": first.mismatch_kl,  # later passes have moved away on purpose
-        "importance_capped": first.importance_capped,
-        "zero_variance_groups": learned.zero_variance_groups,
-        "groups": learned.groups,
-        "grad_norm": stepped.grad_norm,
-        "learning_rate": stepped.learning_rate,
-        "skipped": stepped.skipped,
-        "tokens_per_second": learned.tokens_per_second,
-        "peak_memory_gib": peak_memory_gib(),
-    }

@@ -1,4 +1,4 @@
-"""What can be refused before torch is loaded: importing it takes seconds, in which a mistyped path would wait.
+"""What is refused before torch is loaded, since importing it takes seconds, and what is said as a run starts.
 
 Only what is plainly wrong is refused here. Everything else is checked where it is opened, with the whole reason.
 """
@@ -27,6 +27,20 @@ def check_start(config: EvolveConfig) -> None:
             f"Model {model}: no such folder.",
             hint="Give a folder saved with save_pretrained, or a Hugging Face id such as owner/name.",
         )
+
+
+def surprises(config: EvolveConfig, *, gpu: bool) -> list[str]:
+    """What a user who brings a model may not expect: training on the processor, or on drawn pictures."""
+    if config.model == "starter":
+        return []
+    found = []
+    if not gpu:
+        found.append(f"no GPU was found: {config.model} runs on the processor, which may take very long")
+    if config.images.startswith("worlds"):
+        found.append(
+            f"images={config.images}: the run trains on drawn pictures, not on yours; images=FOLDER gives it yours"
+        )
+    return found
 
 
 def _there(path: str) -> bool:
