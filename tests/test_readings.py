@@ -93,6 +93,13 @@ def test_the_error_names_reasons_and_shows_three_completions_that_nothing_obeys(
     assert all(len(text) < 250 and text.isprintable() for text in error.completions)
 
 
+def test_of_rare_reasons_no_advice_is_given() -> None:
+    found = readings("answers", ["cut off at the length limit"] * 186 + ["no balanced \\boxed{}"] * 6)
+    error = found.failure("round 0, measurement", load_config("visplay-qwen2.5-vl-3b"), RUN)
+    assert error.message.startswith("round 0, measurement: 192 of the base model's first 192 answers cannot be read")
+    assert "visplay.max_answer_length=4096" in str(error.hint) and "instruction-tuned" not in str(error.hint)
+
+
 def test_a_completion_is_shortened_in_its_middle() -> None:
     assert shortened("short\ntext") == "short text"
     long = shortened("start " + "y" * 400 + " end")

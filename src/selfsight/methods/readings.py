@@ -19,7 +19,7 @@ from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
 from selfsight.language import PromptPack
 from selfsight.language.prompts import Completion
-from selfsight.run.invoked import command
+from selfsight.run.invoked import command, shortest
 from selfsight.run.progress import counted, plain_text
 
 Kind = Literal["questions", "answers", "clues", "votes"]
@@ -116,12 +116,15 @@ class Readings:
         worst = self.reasons.most_common(SHOWN)
         reasons = "; ".join(f"{name} ({count})" for name, count in worst)
         who = "base model" if where.startswith("round 0") else _WRITER[self.kind]
-        advice = dict.fromkeys(advise(self.kind, name, config) for name, _ in worst)
-        go_on = f"to train on regardless: {command()} resume {run} max_unreadable=1"
+        # Of rare reasons nothing is said: mending them would change little.
+        often = [name for name, count in worst if count >= self.unreadable / 10] or [worst[0][0]]
+        advice = dict.fromkeys(advise(self.kind, name, config) for name in often)
+        resume = f"{command()} resume {shortest(run)}"
+        go_on = f"to train on regardless: {resume} max_unreadable=1"
         return Unreadable(
             f"{where}: {self.unreadable} of the {who}'s first {counted(self.total, self.kind[:-1])} cannot be read: "
             f"{reasons}",
-            hint="; ".join([*advice, f"`{command()} resume {run} KEY=VALUE` goes on from here", go_on]),
+            hint="; ".join([*advice, f"`{resume} KEY=VALUE` goes on from here", go_on]),
             completions=self.examples(),
         )
 
