@@ -19,7 +19,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 help:
 	@echo "make evolve   the starter VLM teaches itself from unlabelled images (ARGS=\"KEY=VALUE ...\")"
 	@echo "make resume   continue a stopped run (ARGS=runs/NAME)"
-	@echo "make starter  build the starter VLM again from nothing (about an hour)"
+	@echo "make starter  build the starter VLM again from nothing (about an hour on two idle cores)"
 	@echo "make doctor   what would keep a run from working here"
 	@echo "make test     everything that a change must pass"
 	@echo "make test-vllm  the vLLM sampler against the real engine, on a CPU (installs into .venv-vllm)"

@@ -28,8 +28,8 @@ class DiesAt(Watcher):
         super().__init__()
         self._start = start
 
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
+    def phase(self, name: str, total: int | None, **more: int | None) -> None:
+        super().phase(name, total, **more)
         if name.startswith(self._start):
             raise Killed
 
@@ -41,8 +41,8 @@ class DiesAfter(Watcher):
         super().__init__()
         self._last = phases
 
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
+    def phase(self, name: str, total: int | None, **more: int | None) -> None:
+        super().phase(name, total, **more)
         if len(self.phases) == self._last + 1:
             raise Killed
 
@@ -59,8 +59,8 @@ class DiesSoon(Watcher):
             self._killed_at.append(self.phases[-1])
             raise Killed
 
-    def phase(self, name: str, total: int | None) -> None:
-        super().phase(name, total)
+    def phase(self, name: str, total: int | None, **more: int | None) -> None:
+        super().phase(name, total, **more)
         self._tick()
 
     def step(self, metrics: Mapping[str, object]) -> None:

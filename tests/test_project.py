@@ -42,7 +42,7 @@ ROOMS = {
     "building": {"images", "language", "policy", "rules", "run", "starter"},
     "methods": {"config", "evaluate", "images", "language", "policy", "rules", "run", "settings", "starter"}
     | {"trackers", "visplay rules"},
-    "report": {"config", "images", "language", "rules", "run", "settings", "visplay rules"},
+    "report": {"config", "images", "language", "recipes", "rules", "run", "settings", "visplay rules"},
     "export": {"config", "evaluate", "images", "language", "recipes", "report", "run", "settings", "starter"},
     "beginning": {"config", "evaluate", "images", "run", "trackers"},
     "doctor": {"install", "starter", "trackers"},

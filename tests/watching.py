@@ -16,7 +16,7 @@ class Watcher:
         self.notes: list[str] = []
         self.steps = 0
 
-    def phase(self, name: str, total: int | None) -> None:
+    def phase(self, name: str, total: int | None, **more: int | None) -> None:
         self.phases.append(name)
 
     def step(self, metrics: Mapping[str, object]) -> None:

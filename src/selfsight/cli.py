@@ -66,7 +66,7 @@ def evolve(
         loop = _loop_of(config.method)
         with progress_on() as progress:
             summary = loop.evolve(config, progress=progress)
-        _print_summary(summary, as_json)
+        _print_summary(summary, as_json, getattr(summary, "path", None))
 
 
 @app.command(cls=SettingsCommand)
@@ -83,10 +83,11 @@ def resume(
         from selfsight.run import RunDirectory
         from selfsight.run.progress import progress_on
 
-        loop = _loop_of(load_config(RunDirectory.open(run_path).config_path).method)
+        method = load_config(RunDirectory.open(run_path).config_path).method
         with progress_on() as progress:
+            loop = _loop_of(method)
             summary = loop.resume(run_path, overrides=overrides or [], progress=progress)
-        _print_summary(summary, as_json)
+        _print_summary(summary, as_json, run_path)
 
 
 @app.command(name="eval")
@@ -225,7 +226,7 @@ def build(
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw pages.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the weights depend on them.")] = 2,
 ) -> None:
-    """Build the starter from nothing (about two CPU hours); the same command continues a stopped build."""
+    """Build the starter from nothing (about an hour on two idle cores); the same command continues a stopped build."""
     with errors():
         import torch
 
@@ -287,13 +288,13 @@ def _loop_of(method: Method) -> ModuleType:
     return visplay
 
 
-def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
+def _print_summary(summary: dict[str, Any], as_json: bool, run: Path | None = None) -> None:
     from selfsight.report import render_summary
 
     if as_json:
         print(json_text(summary), end="")
     else:
-        render_summary(summary, sys.stdout)
+        render_summary(summary, sys.stdout, run)
 
 
 def main() -> None:

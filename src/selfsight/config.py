@@ -24,7 +24,7 @@ from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
-from selfsight.settings.alarms import AlarmSettings
+from selfsight.settings.alarms import AlarmSettings, MaxUnreadable
 from selfsight.settings.report_to import ReportTo
 from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
@@ -263,6 +263,7 @@ class EvolveConfig(Settings):
         description="share of image files that may be unreadable; the run leaves them out, and stops above it "
         "(three are forgiven, unless it is 0)",
     )
+    max_unreadable: MaxUnreadable = 0.9
     output_dir: Text = Field(default="runs", description="folder that holds the runs")
     run_name: FolderName | None = Field(
         default=None, description="name of the run's folder; null: recipe, seed and time"
@@ -374,7 +375,8 @@ def describe(config: EvolveConfig) -> str:
 
 # Where a run is written, how much of it is kept and when it warns or gives up does not change what it computes.
 _BOOKKEEPING = {
-    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction", "alarms",
+    "recipe", "output_dir", "run_name", "save_steps", "save_total_limit", "report_to", "max_bad_fraction",
+    "max_unreadable", "alarms",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Every alarm goes off on what it is there for, is silent on a healthy run, and never guesses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.answers import Answered
 from selfsight.images import ImageRef
 from selfsight.language import count_votes
 from selfsight.methods.alarms.ending import best_round, check_weights
@@ -87,6 +88,32 @@ def entry(round: int, accuracy: float, labels: float | None = None, confidence: 
     return found
 
 
+def answers_of(entries: list[dict[str, Any]]) -> Callable[[int], list[Answered]]:
+    """Answers by round with each entry's accuracy: the first questions are right, all others wrong."""
+    by_round = {one["round"]: one["heldout"] for one in entries}
+
+    def answered(round: int) -> list[Answered]:
+        n, right = by_round[round]["n"], round_half(by_round[round]["n"] * by_round[round]["accuracy"])
+        return [
+            Answered(
+                id=f"q{i}", family="count", image_id=f"i{i}", question="How many?", key="num:2",
+                greedy=float(i < right), sampled=0.5, majority=0.5, greedy_format_failure=0.0,
+                sampled_format_failure=0.0, greedy_text="", sampled_keys=("num:2", ""),
+            )
+            for i in range(n)
+        ]  # fmt: skip
+
+    return answered
+
+
+def round_half(value: float) -> int:
+    return int(value + 0.5)
+
+
+def dropped(entries: list[dict[str, Any]]) -> Reading:
+    return heldout_drop(entries, answers_of(entries))
+
+
 def games(citizens_win: float = 0.5, abstention: float = 0.1, n: int = 100) -> dict[str, Any]:
     return {"n": n, "citizens_win": citizens_win, "abstention": abstention}
 
@@ -134,8 +161,8 @@ CASES: dict[str, list[tuple[Reading, Reading]]] = {
     ],
     "confidence_gap": [(label_readings([entry(1, 0.6, 0.35)])[2], label_readings([entry(1, 0.6, 0.6)])[2])],
     "heldout_drop": [
-        (heldout_drop([entry(0, 0.47), entry(1, 0.66), entry(2, 0.60)]),
-         heldout_drop([entry(0, 0.47), entry(1, 0.66), entry(2, 0.64)])),
+        (dropped([entry(0, 0.47), entry(1, 0.66), entry(2, 0.60)]),
+         dropped([entry(0, 0.47), entry(1, 0.66), entry(2, 0.64)])),
     ],
     "role_wins": [
         (game_readings(games(citizens_win=0.97))[0], game_readings(games(citizens_win=0.9))[0]),
@@ -279,7 +306,8 @@ def test_readings_of_a_round_are_of_what_the_round_was_about() -> None:
     entries = [entry(0, 0.5), entry(1, 0.6, 0.7) | {"games": games()}]
     keys = ["no", "yes", "num:1"] * 10
     asks, plays = (
-        {one.alarm for one in round_readings(entries, keys, questions=q, games=not q)} for q in (True, False)
+        {one.alarm for one in round_readings(entries, keys, answers_of(entries), questions=q, games=not q)}
+        for q in (True, False)
     )
     assert asks - plays == {"label_accuracy", "label_accuracy_drop", "confidence_gap"}
     assert plays - asks == {"role_wins", "abstention"}
@@ -402,3 +430,17 @@ def test_a_model_folder_that_was_changed_is_no_result(tmp_path: Path) -> None:
         with pytest.raises(SelfsightError, match=r"rounds/1/reasoner .* is changed") as refusal:
             check_weights(journal, "rounds/1/reasoner")
     assert "alarms.policy=warn" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "fires"), [(24, 2, False), (24, 5, False), (24, 6, True), (600, 31, True), (100, 5, False)]
+)
+def test_a_fall_that_chance_alone_would_make_is_no_alarm(n: int, lost: int, fires: bool) -> None:
+    entries = [entry(0, 0.5), entry(1, 0.5 - lost / n)]
+    for one in entries:
+        one["heldout"]["n"] = n
+    reading = dropped(entries)
+    assert reading.evidence["lost"] == lost and reading.evidence["gained"] == 0
+    assert reading.evidence["drop"] == pytest.approx(lost / n)
+    record = check(reading, load_config("visplay-starter"), stage="s", round=1, phase="evaluation", steps=None)
+    assert record is not None and (record.state == "fired") is fires

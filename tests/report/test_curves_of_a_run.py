@@ -84,3 +84,9 @@ def test_whatever_stands_in_the_metrics_gives_finite_points(metrics: list[dict[s
     for found in curves(whole).curves:
         for series in found.series:
             assert all(abs(value) < float("inf") for piece in series.pieces for _, value in piece)
+
+
+def test_loss_gradient_norm_and_learning_rate_have_curves_where_they_are_on_record() -> None:
+    found = curves([line(1, "reasoner", step, loss=0.1, grad_norm=1.5, learning_rate=1e-6) for step in range(3)])
+    assert [one.title for one in found.curves] == ["Loss", "Gradient norm", "Learning rate"]
+    assert curve(found.curves, "Learning rate").series[0].pieces[0][2] == (2.0, 1e-6)

@@ -169,7 +169,7 @@ def test_a_phase_that_takes_longer_than_was_said_tells_no_total_any_more() -> No
         for _ in range(2):
             clock.now += 30
             progress.step({})
-    assert stream.getvalue().splitlines() == ["curation: 1 steps", "curation 1/1  0 s left", "curation 2"]
+    assert stream.getvalue().splitlines() == ["curation: 1 step", "curation 1/1  0 s left", "curation 2"]
 
 
 def test_a_phase_of_unknown_length_has_no_time_left() -> None:
@@ -177,7 +177,7 @@ def test_a_phase_of_unknown_length_has_no_time_left() -> None:
     progress = PlainProgress(stream)
     progress.phase("stream", None)
     progress.step({"loss": 1.5, "unknown": 3, "accuracy": "n/a"})
-    assert stream.getvalue() == "stream\nstream 1  loss 1.500\n"
+    assert stream.getvalue() == "stream\nstream  loss 1.500\n"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (7_500, "2 h 5 min")])

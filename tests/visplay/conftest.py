@@ -68,8 +68,8 @@ def witness(settings: EvolveConfig) -> Witnessed:
         return stats
 
     class Hashing(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
-            watcher.phase(name, total)
+        def phase(self, name: str, total: int | None, **more: int | None) -> None:
+            watcher.phase(name, total, **more)
             seen.hashes.append((name, seen.roles.questioner.weights_hash(), seen.roles.reasoner.weights_hash()))
 
         def note(self, text: str) -> None:

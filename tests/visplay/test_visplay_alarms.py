@@ -14,6 +14,7 @@ from interrupting import DiesSoon, Killed, flip_a_bit, until_done
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
 from selfsight.methods import loop as every_loop
+from selfsight.methods.alarms import rounds
 from selfsight.methods.alarms.ending import StoppedByAlarm
 from selfsight.methods.alarms.rules import watched
 from selfsight.methods.visplay import run as loop
@@ -153,6 +154,7 @@ def test_an_alarm_at_the_end_of_the_last_round_stops_nothing(speaker: Path, tmp_
     ]
     with pytest.MonkeyPatch.context() as patch:
         scripted_accuracies(patch, 0.5, 0.4)
+        patch.setattr(rounds, "SURE", 1.1)  # scripted accuracies have no questions behind them to be judged by
         summary = evolve(config(speaker, tmp_path, *settings), progress=Watcher())
     assert [line["alarm"] for line in summary["alarms"]["fired"]] == ["heldout_drop"]
     assert summary["final_round"] == 1
@@ -246,7 +248,7 @@ def test_a_result_that_was_damaged_meanwhile_is_named(
     run = tmp_path / "run"
 
     class Damages(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
+        def phase(self, name: str, total: int | None, **more: int | None) -> None:
             if name == "round 2: questioner":
                 flip_a_bit(run / "rounds/1/reasoner/model.safetensors")
 

@@ -87,10 +87,10 @@ def test_time_is_charged_to_the_one_who_spent_it(
 
 def test_a_resumed_run_reports_the_time_behind_its_result(speaker: Path, straight: Witnessed, tmp_path: Path) -> None:
     class Dies(Watcher):
-        def phase(self, name: str, total: int | None) -> None:
+        def phase(self, name: str, total: int | None, **more: int | None) -> None:
             if name == "round 2: questioner":
                 raise KeyError
-            super().phase(name, total)
+            super().phase(name, total, **more)
 
     with pytest.raises(KeyError):
         evolve(config(speaker, tmp_path), progress=Dies())

@@ -4,7 +4,7 @@ Greedy, sampled (T = 1) and majority-of-m accuracy, the share of answers without
 family. The questions are in questions.py, what is kept of the answers in answers.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from selfsight.evaluate.statistics import METHOD
 from selfsight.images.worlds import WorldSource
 from selfsight.language import count_votes
 from selfsight.language.prompts import PromptPack, get_pack, taught_pack
-from selfsight.policy import ModelOptions, Policy, SampleRequest, Sampling
+from selfsight.policy import ModelOptions, Policy, Rollout, SampleRequest, Sampling
 from selfsight.policy.open import model_folder
 from selfsight.run.seeds import derive
 
@@ -74,8 +74,9 @@ def answer_questions(
     seed: int,
     batch_size: int,
     max_completion_length: int,
+    seen: Callable[[Rollout], None] = lambda rollout: None,
 ) -> list[Answered]:
-    """Greedy and sampled answers to every question, scored. Sampled at temperature 1."""
+    """Greedy and sampled answers to every question, scored. Sampled at temperature 1; `seen` gets every sample."""
     results: list[Answered] = []
     greedy = Sampling(greedy=True, max_completion_length=max_completion_length)
     sampled = Sampling(max_completion_length=max_completion_length)
@@ -86,6 +87,8 @@ def answer_questions(
         one = policy.sample([SampleRequest(q.id, prompts[q.id], 1, seeds[q.id]) for q in batch], greedy)
         many = policy.sample([SampleRequest(q.id, prompts[q.id], num_samples, seeds[q.id]) for q in batch], sampled)
         for q in batch:
+            for rollout in many[q.id]:
+                seen(rollout)
             greedy_rollout = one[q.id][0]
             first = pack.read_key(greedy_rollout)
             keys = [pack.read_key(rollout) for rollout in many[q.id]]

@@ -44,6 +44,8 @@ def compared(run: RunReading, round: int) -> dict[str, Any]:
     chance = decisions.get("chance") if isinstance(decisions, dict) else (run.summary or {}).get("chance")
     return {
         "method": run.config.method,
+        "recipe": run.config.recipe,
+        "images": {"kind": "worlds" if run.config.images.startswith("worlds") else "own"},
         "base": base["heldout"],
         "base_decisions": base.get("decisions"),
         "rounds": rounds,

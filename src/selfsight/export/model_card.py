@@ -109,7 +109,7 @@ def _opening(facts: ModelFacts) -> str:
 
 
 def _verdict(run: RunReading, view: Mapping[str, Any]) -> str:
-    sentences = [verdict(view)]
+    sentences = [verdict(view, whose="its training")]
     if run.plays and (found := skill(view)) is not None:
         sentences.insert(1 if run.asks else 0, found)
     return " ".join([*sentences, SEEDS])

@@ -15,18 +15,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
+from selfsight.methods.learning import learn_from
 from selfsight.methods.measuring import Answerer, HeldOut
-from selfsight.methods.memory import peak_memory_gib
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
+from selfsight.methods.readings import Readings
 from selfsight.methods.stages import EVALUATION, Stage
-from selfsight.methods.summary import build_summary
+from selfsight.methods.starting import surprises
+from selfsight.methods.summary import RunSummary, build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
 from selfsight.run import (
@@ -40,7 +44,9 @@ from selfsight.run import (
     write_atomic,
 )
 from selfsight.run.checkpoint import Checkpoints
+from selfsight.run.failure import FailureRecord
 from selfsight.run.hashing import hash_bytes
+from selfsight.run.invoked import command, shortest
 from selfsight.run.read_back import UnfaithfulFolder
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
@@ -52,7 +58,9 @@ class Stopped(SelfsightError):
     """The user asked the run to stop; everything is saved."""
 
     def __init__(self, path: Path, exit_code: int) -> None:
-        super().__init__(f"stopped; everything is saved in {path}", hint=f"go on with: selfsight resume {path}")
+        super().__init__(
+            f"stopped; everything is saved in {path}", hint=f"go on with: {command()} resume {shortest(path)}"
+        )
         self.exit_code = exit_code
 
 
@@ -64,6 +72,7 @@ class Method(ABC):
     """
 
     length_option: str
+    asks = True  # whether answers to questions are trained, so that the base must give readable ones
 
     def __init__(
         self,
@@ -155,6 +164,7 @@ class Loop:
         self.trainable = {role: policy for role, policy in method.policies.items() if policy.trainable}
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
         self._mismatch_said = ""  # the stage that the user was last warned in
+        self.failures = FailureRecord(directory.failure_path, expected=Stopped)
 
     # ---- the schedule ----------------------------------------------------------------------------------
 
@@ -163,6 +173,7 @@ class Loop:
         directory, config = self.directory, self.config
         with (
             ExitStack() as ending,
+            self.failures,
             StopRequested() as stop,
             Journal(directory.journal_path, note=self.progress.note) as journal,
             JsonlWriter(directory.metrics_path) as metrics,
@@ -177,11 +188,15 @@ class Loop:
             self.base = self._weights_hash()
             first, step = self._restore()
             directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.failures.forget()  # of an earlier start: it goes on from here
             self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
+            for text in surprises(config, gpu=torch.cuda.is_available()) if first == 0 else ():
+                self.progress.note(text)
             self.method.announce(self, first)
             for stage in self.stages[first:]:
+                self.failures.at(stage.name, step)
                 start = time.perf_counter()
                 inputs = {"config": config_hash(config), "weights": self.weights}
                 outputs = self._evaluate(stage) if stage.phase == EVALUATION else self.method.perform(self, stage, step)
@@ -214,7 +229,7 @@ class Loop:
             )
             directory.write_summary(summary)
             self.trackers.finished()
-            return summary
+            return RunSummary(summary, shortest(directory.path))
 
     def _start_trackers(self, first: int) -> Trackers:
         """What else gets the figures of the stages from `first` on, and of those before it what it has not yet."""
@@ -254,10 +269,12 @@ class Loop:
 
     def _evaluate(self, stage: Stage) -> list[Path]:
         """Measures a round; round 0 is the base model."""
-        self.progress.phase(f"round {stage.round}: measurement", None)
         folder = self.directory.round(stage.round)
         heldout = HeldOut(self.method.answerer, self.config, pause=lambda: self.stop_here(stage, 0))
+        self.progress.phase(f"round {stage.round}: measurement", None)
         answered, table = heldout.measure(folder)
+        if stage.round == 0 and self.method.asks:
+            self.require_readable(stage, 0, heldout.readings)
         found, files = self.method.findings(self, stage.round, heldout)
         entry = {"round": stage.round, "heldout": summarise(answered), **found}
         write_atomic(folder / "round.json", pretty_json(entry))
@@ -273,10 +290,23 @@ class Loop:
 
     def stop_here(self, stage: Stage, step: int) -> None:
         """Leaves the run, saved, if the user has asked for it: `stage` will go on at `step`."""
+        self.failures.at(stage.name, step)
         if self.stop:
             self.timings.lap(stage.phase)
             self._save(stage, step)
             raise Stopped(self.directory.path, self.stop.exit_code)
+
+    def require_readable(self, stage: Stage, step: int, readings: Readings) -> None:
+        """Stops the run, saved, when nearly all of a model's first completions are unreadable (`max_unreadable`)."""
+        if not readings.beyond(self.config.max_unreadable):
+            return
+        self.timings.lap(stage.phase)
+        self._save(stage, step)
+        where = "measurement" if stage.phase == EVALUATION else f"{stage.phase}, step {step}"
+        error = readings.failure(f"round {stage.round}, {where}", self.config, self.directory.path)
+        for completion in error.completions:
+            self.progress.note(f"cannot be read: {completion}")
+        raise error
 
     @contextmanager
     def saved_if_images_fail(self, stage: Stage, step: int) -> Iterator[None]:
@@ -367,30 +397,3 @@ class Loop:
             return (len(self.stages) if rolled_back else index + 1), 0
         self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return index, int(state["step"])
-
-
-def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
-    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    first = learned = policy.learn(groups)
-    stepped = policy.step()
-    for _ in range(1, iterations):
-        learned = policy.learn(groups)
-        stepped = policy.step()
-    policy.publish()
-    return {
-        "loss": learned.loss,
-        "kl": learned.kl,
-        "kl_anchor": learned.kl_anchor,
-        "entropy": learned.entropy,
-        "clip_fraction": learned.clip_fraction,
-        "ratio_max": learned.ratio_max,
-        "mismatch_kl": first.mismatch_kl,  # later passes have moved away on purpose
-        "importance_capped": first.importance_capped,
-        "zero_variance_groups": learned.zero_variance_groups,
-        "groups": learned.groups,
-        "grad_norm": stepped.grad_norm,
-        "learning_rate": stepped.learning_rate,
-        "skipped": stepped.skipped,
-        "tokens_per_second": learned.tokens_per_second,
-        "peak_memory_gib": peak_memory_gib(),
-    }

@@ -12,6 +12,7 @@ from selfsight.evaluate.answers import Answered, write_evaluation
 from selfsight.evaluate.heldout import answer_questions
 from selfsight.evaluate.questions import PICTURE_SIZES, HeldOutQuestion, heldout_questions
 from selfsight.language.prompts import PromptPack
+from selfsight.methods.readings import Readings
 from selfsight.policy import Policy
 
 
@@ -25,10 +26,14 @@ class Answerer:
 
 
 class HeldOut:
-    """Asks questions of the held-out kind. `pause` is called between batches: it may raise."""
+    """Asks questions of the held-out kind. `pause` is called between batches: it may raise.
+
+    `readings` counts what became of the sampled answers, which are drawn as those of training are.
+    """
 
     def __init__(self, answerer: Answerer, config: EvolveConfig, pause: Callable[[], None]) -> None:
         self.answerer, self.config, self.pause = answerer, config, pause
+        self.readings = Readings("answers")
 
     def measure(self, folder: Path) -> tuple[list[Answered], Path]:
         """The answers to the run's held-out questions, written to `folder` for `read_evaluation`."""
@@ -53,6 +58,7 @@ class HeldOut:
                 seed=settings.seed,
                 batch_size=settings.batch_size,
                 max_completion_length=self.answerer.max_length,
+                seen=lambda rollout: self.readings.add_answer(self.answerer.pack, rollout),
             )
         return answered
 

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from selfsight import __version__
@@ -16,6 +17,14 @@ from selfsight.methods.measuring import picture_size
 from selfsight.methods.timings import Timings
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import read_json
+
+
+class RunSummary(dict[str, Any]):
+    """The content of summary.json, which names no folder, and the folder of the run that it lies in."""
+
+    def __init__(self, summary: Mapping[str, Any], path: Path) -> None:
+        super().__init__(summary)
+        self.path = path
 
 
 def build_summary(

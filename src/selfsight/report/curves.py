@@ -100,6 +100,11 @@ def _all(*series: tuple[str, str, str]) -> tuple[tuple[str, str, tuple[str, ...]
 _LEARNING: Final[tuple[tuple[str, str, Form, Read], ...]] = (
     ("KL to the start", "How far the weights have moved away from the starting model.", "number", _key("kl_anchor")),
     ("Entropy", "Falls to zero when a role always says the same.", "number", _key("entropy")),
+    ("Loss", "Of the policy objective; it need not fall, since every step has samples of its own.", "number",
+     _key("loss")),
+    ("Gradient norm", "Before clipping; single peaks are clipped, a steady rise is not healthy.", "number",
+     _key("grad_norm")),
+    ("Learning rate", "Constant after the warm-up.", "number", _key("learning_rate")),
     ("Groups without signal", "Share of groups whose samples were all paid the same: nothing to learn from.", "share",
      _zero_variance),
     ("Tokens per second", "Sampled, over the whole step.", "count", _key("tokens_per_second")),

@@ -13,7 +13,7 @@ from selfsight.config import ControlSettings
 from selfsight.report.alarms import alarm_board, result_entry, rollback_sentence
 from selfsight.report.figures import change, share, with_interval
 from selfsight.report.games import ablations, about_games, skill
-from selfsight.report.reading import Entry, RunReading, StageTime, Trouble, interval, number
+from selfsight.report.reading import Entry, Failure, RunReading, StageTime, Trouble, interval, number
 from selfsight.report.terminal import verdict
 from selfsight.run.progress import duration
 from selfsight.settings.public import without_folders
@@ -136,7 +136,18 @@ def _headline(run: RunReading, troubles: list[Trouble]) -> Headline:
     done, planned = len(run.rounds), run.rounds_planned
     where = f"{done} of {planned} rounds are measured" if done else "no round is measured yet"
     sentences = [f"This run is not finished: {where}.", "Whether it got better is decided at its end."]
+    if run.failure is not None:
+        sentences = [*failed(run.failure), *sentences]
     return Headline("unfinished", tuple(sentences), ", ".join(control(run)))
+
+
+def failed(failure: Failure) -> list[str]:
+    """Why a run ended before its time, in sentences: the reason, what to do, and completions that show it."""
+    return [
+        f"This run stopped at {failure.where}: {failure.message}.",
+        *([f"What to do: {failure.hint}."] if failure.hint else []),
+        *(f"One that could not be read: {text}" for text in failure.completions),
+    ]
 
 
 def _finished(run: RunReading, summary: Entry) -> Headline:
@@ -150,6 +161,8 @@ def _finished(run: RunReading, summary: Entry) -> Headline:
         sentences.append(about_games(summary))
     if (rolled_back := rollback_sentence(summary)) is not None:
         sentences.append(rolled_back)
+    if run.failure is not None:  # of a resume that was to make it longer
+        sentences += failed(run.failure)
     low, high = decisive["ci95"]
     status: Status = "better" if low > 0 else "worse" if high < 0 else "unclear"
     return Headline(status, (*sentences, SEEDS), ", ".join(control(run)))

@@ -31,10 +31,10 @@ from selfsight.config import to_yaml
 from selfsight.report.curves import Curves, curves
 from selfsight.report.figures import console
 from selfsight.report.gallery import PIECE, Album, gallery
-from selfsight.report.overview import Overview, overview
+from selfsight.report.overview import Overview, failed, overview
 from selfsight.report.pictures import Copies, Pictures, Thumbnail
 from selfsight.report.questions import TruthOf
-from selfsight.report.reading import RunReading, Trouble, read_run
+from selfsight.report.reading import Failure, RunReading, Trouble, read_run
 from selfsight.report.replays import PIECE as GAMES_PIECE
 from selfsight.report.replays import replays
 from selfsight.run import plain_text, write_atomic
@@ -65,6 +65,7 @@ class Report:
     games: int
     pictures: int
     troubles: tuple[Trouble, ...]
+    failure: Failure | None = None
 
 
 def write_report(
@@ -88,7 +89,7 @@ def write_report(
     path = (run.path / "report.html") if out is None else Path(out)
     page = render(f"{run.name}: {run.config.method}", run.name, first.headline.sentences[0], blocks).encode()
     write_atomic(path, page)
-    return Report(path, len(page), questions, games, len(pictures.thumbnails), tuple(troubles))
+    return Report(path, len(page), questions, games, len(pictures.thumbnails), tuple(troubles), run.failure)
 
 
 def overview_block(run: RunReading, first: Overview, troubles: Sequence[Trouble]) -> Block:
@@ -136,6 +137,8 @@ def album_block(album: Album, places: Sequence[int | str]) -> Block:
 def render_written(report: Report, stream: TextIO) -> None:
     """Where a report is and what it holds, after a line for everything of the run that could not be read."""
     out = console(stream)
+    for sentence in failed(report.failure) if report.failure is not None else []:
+        out.print(Text(sentence), soft_wrap=True)
     for trouble in report.troubles:
         out.print(Text(f"left out: {plain_text(f'{trouble.where}: {trouble.what}')}"), soft_wrap=True)
     counts = ((report.questions, "questions"), (report.games, "games"))

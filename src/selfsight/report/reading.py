@@ -18,6 +18,8 @@ from typing import Any, Literal
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
 from selfsight.run import RunDirectory
+from selfsight.run.progress import plain_text
+from selfsight.settings.public import without_folders
 
 Entry = Mapping[str, Any]
 
@@ -39,6 +41,16 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why a run ended before its time (failure.json), and what to do; `completions` are some that could not be read."""
+
+    message: str
+    hint: str
+    where: str
+    completions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunReading:
     """What a run says about itself. `base` and `rounds` are the measurements there are, also without a summary."""
 
@@ -50,6 +62,7 @@ class RunReading:
     stages: tuple[StageTime, ...]
     metrics: tuple[Entry, ...]
     troubles: tuple[Trouble, ...]
+    failure: Failure | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +112,32 @@ def read_run(path: Path) -> RunReading:
         rounds=tuple(entry for entry in entries if entry["round"] > 0),
         stages=tuple(stage for stage in stages if stage is not None),
         metrics=tuple(metrics),
+        failure=_failure(_object(directory.path, Path("failure.json"), troubles), directory.path, config),
         troubles=tuple(troubles),
+    )
+
+
+def _failure(found: Entry | None, path: Path, config: EvolveConfig) -> Failure | None:
+    """Without the machine's folders: a report is given to others."""
+    if found is None:
+        return None
+
+    named = [config.images, config.model, str(Path(config.output_dir).absolute()), config.output_dir]
+
+    def shown_text(value: object) -> str:
+        text = str(value or "")
+        for whole, name in ((str(path), path.name), *((part, without_folders(part)) for part in named)):
+            text = text.replace(whole, name)
+        return plain_text(text)
+
+    step, time = number(found.get("step")), found.get("time")
+    where = f"{found.get('stage') or 'the start'}, step {0 if step is None else int(step)}"
+    shown = found.get("completions")
+    return Failure(
+        message=shown_text(found.get("message") or found.get("kind")),
+        hint=shown_text(found.get("hint")),
+        where=plain_text(f"{where} ({time})" if isinstance(time, str) else where),
+        completions=tuple(plain_text(str(text)) for text in shown) if isinstance(shown, list) else (),
     )
 
 

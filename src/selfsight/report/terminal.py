@@ -6,24 +6,32 @@ a dash, never as zero.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.table import Table
 from rich.text import Text
 
 from selfsight.config import ControlSettings
+from selfsight.recipes import recipe_names, recipe_summary
 from selfsight.report.alarms import alarm_lines, rollback_sentence
 from selfsight.report.figures import DASH, change, console, points, share, table, with_interval
 from selfsight.report.games import ablations, about_games, game_rounds, skill
-from selfsight.run.progress import plain_text
+from selfsight.run.invoked import command
+from selfsight.run.progress import counted, duration, plain_text
 
 Summary = Mapping[str, Any]
+
+FEW_QUESTIONS = 100  # below, the verdict says how many there were
 
 _ACCURACIES = (("accuracy", "ci95"), ("sampled", "sampled_ci95"), ("majority", "majority_ci95"))
 
 
-def render_summary(summary: Summary, stream: TextIO) -> None:
-    """The end of a run: before and after with intervals, a row per round, and the verdict."""
+def render_summary(summary: Summary, stream: TextIO, run: Path | None = None) -> None:
+    """The end of a run: before and after with intervals, a row per round, the verdict, and where everything is.
+
+    `run` is the run's folder, where it is known.
+    """
     out = console(stream)
     base, final, delta = summary["base"], summary["final"], summary["delta"]
     title = f"{summary['method']}, recipe {summary['recipe']}, seed {summary['seed']}"
@@ -49,6 +57,22 @@ def render_summary(summary: Summary, stream: TextIO) -> None:
         out.print(Text(plain_text(rolled_back)))
     for line in alarm_lines(summary):
         out.print(Text(plain_text(line)), soft_wrap=True)
+    for line in closing_lines(summary, run):
+        out.print(Text(plain_text(line)), soft_wrap=True)
+
+
+def closing_lines(summary: Summary, run: Path | None) -> list[str]:
+    """The last lines of a run: its model, its report, and the time it took, summed over all its starts."""
+    lines = []
+    if run is not None:
+        model = summary.get("final_model")
+        if model is not None:
+            lines.append(f"model: {run / model if summary.get('final_round') else model}")
+        lines.append(f"report: {command()} report {run}")
+    total = (summary.get("timings") or {}).get("total")
+    if isinstance(total, int | float):
+        lines.append(f"time: {duration(total)}")
+    return ["", *lines] if lines else []
 
 
 def render_evaluation(result: Summary, stream: TextIO) -> None:
@@ -78,7 +102,8 @@ def render_arena(result: Summary, stream: TextIO) -> None:
     out = console(stream)
     rules, arena, decisions = result["rules"], result["arena"], result["decisions"]
     a, b = plain_text(str(result["a"])), plain_text(str(result["b"]))
-    about = f"{rules['players']} players, {rules['clue_rounds']} clue rounds, spy view {rules['spy_view']}"
+    rounds = counted(rules["clue_rounds"], "clue round")
+    about = f"{rules['players']} players, {rounds}, spy view {rules['spy_view']}"
     out.print(Text(f"\nA is {a}, B is {b}: {about}, {arena['images']} images"))
     games = table(f"won of {arena['games']} games", "A", "B")
     for label, side in (("as citizens and voter", "citizens"), ("as spy", "spy")):
@@ -121,8 +146,12 @@ def render_arena(result: Summary, stream: TextIO) -> None:
         )
 
 
-def verdict(summary: Summary) -> str:
-    """Did it get better? One plain sentence, and a second one where the first alone would mislead."""
+def verdict(summary: Summary, *, whose: str = "your") -> str:
+    """Did it get better? One plain sentence that names what was measured, and more where it alone would mislead.
+
+    Held-out questions are about drawn worlds whatever a run's images are, so with images of one's own the sentence says
+    so: a gain on worlds is none on photographs. `whose` images they were, as the reader would say it.
+    """
     delta = summary["delta"]
     difference, (low, high) = delta["accuracy"], delta["ci95"]
     interval = f"95 % interval {points(low)} to {points(high)}"
@@ -131,14 +160,40 @@ def verdict(summary: Summary) -> str:
     what = "held-out accuracy"
     if summary["method"] == "vision-zero":
         what += " in question answering (transfer)"
+    where = " on drawn worlds" if own_images(summary) else ""
     if low > 0:
-        sentence = f"It got better: {what} rose by {size} ({interval})."
+        sentence = f"It got better{where}: {what} rose by {size} ({interval})."
     elif high < 0:
-        sentence = f"It got worse: {what} fell by {size} ({interval})."
+        sentence = f"It got worse{where}: {what} fell by {size} ({interval})."
     else:
         moved = f"{points(difference)} points, {interval}"
-        sentence = f"No change can be claimed: the difference in {what} ({moved}) includes zero."
-    return " ".join([sentence, *_cautions(summary)])
+        sentence = f"No change can be claimed{where}: the difference in {what} ({moved}) includes zero."
+    return " ".join([sentence, *_reach(summary, whose), *_cautions(summary)])
+
+
+def own_images(summary: Summary) -> bool:
+    """Whether a run's images were the user's own: then nothing was measured on them."""
+    images: Mapping[str, Any] = summary.get("images") or {}
+    while isinstance(images.get("of"), dict):  # a spy's view and shuffled images have a source behind them
+        images = images["of"]
+    return bool(images) and images.get("kind") != "worlds"
+
+
+def _reach(summary: Summary, whose: str) -> list[str]:
+    """How far the sentence reaches: what it was measured on, how many questions, and what the recipe is for."""
+    n, (low, high) = summary["base"]["n"], summary["delta"]["ci95"]
+    found = []
+    if n < FEW_QUESTIONS:
+        found.append(f"{n} questions are few: the interval is {(high - low) * 50:.1f} points to either side.")
+    if own_images(summary):
+        # Held-out games are about a run's own images; see `games.skill`.
+        played = summary["method"] in ("vision-zero", "mixed")
+        rest = f"none is about {whose} images" if played else f"nothing was measured on {whose} images"
+        found.append(f"The held-out questions are about drawn worlds; {rest}.")
+    recipe = summary.get("recipe")
+    if recipe in recipe_names() and "not that it learns" in recipe_summary(recipe):
+        found.append(f"The recipe {recipe} shows that a machine can run it, not that it learns.")
+    return found
 
 
 def _controls(summary: Summary) -> list[str]:

@@ -6,6 +6,7 @@ alarms.jsonl    what was watched for collapse
 images.parquet  image files of the run          quarantine.jsonl  image files left out, and why
 checkpoints/    what resuming needs             images/         content-addressed references
 summary.json    what the run showed             report.html     self-contained
+failure.json    why it failed, until it goes on
 """
 
 from collections.abc import Mapping
@@ -89,6 +90,10 @@ class RunDirectory(Closing):
     @property
     def summary_path(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def failure_path(self) -> Path:
+        return self.path / "failure.json"
 
     @property
     def report_path(self) -> Path:

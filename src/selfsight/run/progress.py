@@ -37,6 +37,9 @@ _SHOWN: Final[tuple[tuple[str, str, str], ...]] = (
     ("tokens_per_second", "tokens/s", ",.0f"),
 )
 _PLAIN_INTERVAL: Final = 1.0
+_SLOW_STEP: Final = 2.0  # seconds after which a live line says how long the step has been running
+_BAR: Final = 20  # characters
+_BAR_FROM: Final = 100  # columns; a narrower terminal has no place for a bar
 
 
 def plain_text(text: str) -> str:
@@ -48,8 +51,11 @@ def plain_text(text: str) -> str:
 class Progress(Protocol):
     """What a loop may tell the person who waits."""
 
-    def phase(self, name: str, total: int | None) -> None:
-        """A new phase of `total` steps (None: not known) begins."""
+    def phase(self, name: str, total: int | None, *, done: int = 0, at_most: int | None = None) -> None:
+        """A new phase of `total` steps begins, `done` of them before a resume.
+
+        Where the total is not known (None), `at_most` is the largest number of steps that it can take, if there is one.
+        """
 
     def step(self, metrics: Mapping[str, object]) -> None:
         """One step of the phase is done. Shown are: loss, reward, confidence, kept, accuracy,
@@ -61,43 +67,100 @@ class Progress(Protocol):
 
 
 class Tally:
-    """Where a phase stands: steps done, latest metrics, time left by the mean time of its steps."""
+    """Where a phase stands: steps done, latest metrics, time left by the mean time of its steps.
+
+    The time left falls while a step runs and is corrected when the step is done: computed from the time since the phase
+    began, it would rise during a long step.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.start("", None)
 
-    def start(self, name: str, total: int | None) -> None:
+    def start(self, name: str, total: int | None, *, done: int = 0, at_most: int | None = None) -> None:
+        """A new phase; see `Progress.phase`."""
         self.name = plain_text(name)
-        self.total = total
-        self.done = 0
+        self.total, self.at_most = total, at_most
+        self.done = self._before = done
         self.metrics: dict[str, object] = {}
-        self._began = self._clock()
+        self._began = self._stepped = self._clock()
 
     def step(self, metrics: Mapping[str, object]) -> None:
+        """One step more, with its metrics."""
         self.done += 1
         if self.total is not None and self.done > self.total:
-            self.total = None  # it takes more than was thought: nobody knows how many
+            self.total = None  # it takes more than was expected: nobody knows how many
         self.metrics.update(metrics)
+        self._stepped = self._clock()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps of a known total are done."""
+        return self.done == self.total
+
+    def seconds_in_step(self) -> float:
+        """How long the step under way has taken so far."""
+        return self._clock() - self._stepped
 
     def seconds_left(self) -> float | None:
-        if self.total is None or self.done == 0:
+        """Time until `total`, or until `at_most` at the latest; None before the first step, or without either."""
+        last = self.at_most if self.total is None else self.total
+        timed = self.done - self._before
+        if last is None or timed <= 0:
             return None
-        return max(0.0, (self._clock() - self._began) / self.done * (self.total - self.done))
+        mean = (self._stepped - self._began) / timed
+        # A step that takes longer than the mean stands still at the time for the steps after it.
+        return max(0.0, mean * (last - self.done) - min(self.seconds_in_step(), mean))
 
-    def line(self) -> str:
-        """The whole state on one line; empty before the first phase."""
+    def line(self, width: int | None = None, *, alive: bool = False) -> str:
+        """The whole state on one line of at most `width` characters; empty before the first phase.
+
+        Metrics give way first, the least important ones foremost, then the phase's name is shortened: where the phase
+        stands and how long it will take are what somebody who waits looks for. `alive` adds the time that the step
+        under way has taken, for a display that is drawn again while it runs.
+        """
         if not self.name:
             return ""
-        parts = [f"{self.name} {self.done}" + (f"/{self.total}" if self.total is not None else "")]
+        metrics = []
         for key, label, form in _SHOWN:
             value = self.metrics.get(key)
             if isinstance(value, numbers.Real):
-                parts.append(f"{label} {float(value):{form}}")
+                metrics.append(f"{label} {float(value):{form}}")
+        times = self._times(alive)
+        while metrics and not _fits([self.name + self._count(), *metrics, *times], width):
+            del metrics[-1]
+        name = self.name
+        if width is not None and not _fits([name + self._count(), *metrics, *times], width):
+            room = width - len("  ".join([self._count(), *times]))
+            name = name[: max(0, room - 1)] + "…" if room > 0 else ""
+        line = "  ".join([name + self._count(), *metrics, *times])
+        return line if width is None else line[:width]
+
+    def _count(self) -> str:
+        if self.total is not None:
+            return f" {self.done}/{self.total}"
+        if self.at_most is not None:
+            return f" {self.done}, at most {self.at_most}"
+        # A phase that is done in one piece, such as a measurement, counts nothing.
+        return f" {self.done}" if self.done > 1 else ""
+
+    def _times(self, alive: bool) -> list[str]:
+        times = []
         left = self.seconds_left()
         if left is not None:
-            parts.append(f"{duration(left)} left")
-        return "  ".join(parts)
+            times.append(f"{'at most ' if self.total is None else ''}{duration(left)} left")
+        if alive and not self.finished and (running := self.seconds_in_step()) >= _SLOW_STEP:
+            times.append(f"this step {duration(running)}")
+        return times
+
+
+def _fits(parts: list[str], width: int | None) -> bool:
+    return width is None or len("  ".join(parts)) <= width
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right form: 1 step, 2 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -119,15 +182,19 @@ class PlainProgress:
         self._tally = Tally(clock)
         self._last = float("-inf")
 
-    def phase(self, name: str, total: int | None) -> None:
-        self._tally.start(name, total)
+    def phase(self, name: str, total: int | None, *, done: int = 0, at_most: int | None = None) -> None:
+        self._tally.start(name, total, done=done, at_most=at_most)
         self._last = float("-inf")
-        self._print(self._tally.name + (f": {total} steps" if total is not None else ""))
+        size = "" if total is None else f": {counted(total, 'step')}"
+        if total is None and at_most is not None:
+            size = f": at most {counted(at_most, 'step')}"
+        before = f", {done} done before" if done else ""
+        self._print(self._tally.name + size + before)
 
     def step(self, metrics: Mapping[str, object]) -> None:
         self._tally.step(metrics)
         now = self._clock()
-        if now - self._last >= _PLAIN_INTERVAL or self._tally.done == self._tally.total:
+        if now - self._last >= _PLAIN_INTERVAL or self._tally.finished:
             self._last = now
             self._print(self._tally.line())
 
@@ -162,17 +229,17 @@ class LiveProgress:
     def _render(self) -> "Text":
         from rich.text import Text
 
-        total = self._tally.total
-        bar = ""
-        if total:
-            filled = min(20, 20 * self._tally.done // total)
-            bar = "█" * filled + "░" * (20 - filled) + "  "
-        return Text(bar + self._tally.line(), no_wrap=True, overflow="ellipsis")
+        width = self._console.width
+        bar, total = "", self._tally.total
+        if total and width >= _BAR_FROM:
+            filled = min(_BAR, _BAR * self._tally.done // total)
+            bar = "█" * filled + "░" * (_BAR - filled) + "  "
+        return Text(bar + self._tally.line(width - len(bar), alive=True), no_wrap=True, overflow="crop")
 
-    def phase(self, name: str, total: int | None) -> None:
+    def phase(self, name: str, total: int | None, *, done: int = 0, at_most: int | None = None) -> None:
         if self._tally.done:
             self._console.print(self._tally.line())
-        self._tally.start(name, total)
+        self._tally.start(name, total, done=done, at_most=at_most)
 
     def step(self, metrics: Mapping[str, object]) -> None:
         self._tally.step(metrics)

@@ -12,7 +12,11 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_MESSAGE: Final = b"\nstopping after this step, with everything saved; press again to stop at once\n"
+_MESSAGES: Final = {
+    signal.SIGINT: b"\nstopping after this step, with everything saved; press Ctrl-C again to stop at once\n",
+    signal.SIGTERM: b"\nasked to end (SIGTERM): stopping after this step, with everything saved; a second signal stops "
+    b"at once\n",
+}
 _SHOW_CURSOR: Final = b"\x1b[?25h"
 
 
@@ -37,7 +41,7 @@ class StopRequested:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal = number
-            _say(_MESSAGE)
+            _say(_MESSAGES[signal.Signals(number)])
             return
         if os.isatty(2):
             _say(_SHOW_CURSOR)  # the live display had hidden it

@@ -12,6 +12,13 @@ from selfsight.settings import Fraction, Settings
 
 Factor = Annotated[float, Field(gt=1.0)]
 Amount = Annotated[float, Field(ge=0.0)]
+MaxUnreadable = Annotated[
+    Fraction | None,
+    Field(
+        description="the run stops at once when this share of a model's first completions of a kind cannot be read "
+        "(16 or more of the base's answers, or of the first of a phase); 1 or null: never"
+    ),
+]
 
 
 class AlarmSettings(Settings):

@@ -19,6 +19,7 @@ from selfsight.errors import SelfsightError
 from selfsight.methods.alarms.rules import Record, place
 from selfsight.run import Journal, RunDirectory
 from selfsight.run.atomic import read_json
+from selfsight.run.invoked import command
 
 STOPPED = 3  # exit code
 
@@ -29,14 +30,14 @@ class StoppedByAlarm(SelfsightError):
     exit_code = STOPPED
 
     def __init__(self, path: Path, fired: Sequence[Record]) -> None:
-        first = fired[0]
+        first, typed = fired[0], command()
         names = ", ".join(dict.fromkeys(record.alarm for record in fired))
         super().__init__(
             f"stopped by an alarm after {place(first.round, first.phase)} ({names}): {first.says}; everything is saved "
             f"in {path}",
-            hint=f"look at it: selfsight report {path}; go on with another setting: selfsight resume {path} "
-            f"{first.suggestion}; go on as it is, until the next alarm: selfsight resume {path}; and without stopping "
-            f"again: selfsight resume {path} alarms.policy=warn",
+            hint=f"look at it: {typed} report {path}; go on with another setting: {typed} resume {path} "
+            f"{first.suggestion}; go on as it is, until the next alarm: {typed} resume {path}; and without stopping "
+            f"again: {typed} resume {path} alarms.policy=warn",
         )
 
 

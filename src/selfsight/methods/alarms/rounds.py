@@ -4,25 +4,33 @@ The truth behind the labels is known for worlds only. These alarms read what the
 question or answer of theirs reaches training. A policy other than `warn` lets them decide where a run ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from selfsight.evaluate.answers import Answered
+from selfsight.evaluate.statistics import mcnemar_exact
 from selfsight.methods.alarms.questions import FEWEST, answer_prior
 from selfsight.methods.alarms.rules import Reading
 
 Entry = Mapping[str, Any]
 
 FEWEST_GAMES = 8
+SURE = 0.05  # a fall in accuracy that is likelier than this without any change is taken for noise
 
 
 def round_readings(
-    entries: Sequence[Entry], heldout_keys: Sequence[str | None], *, questions: bool, games: bool
+    entries: Sequence[Entry],
+    heldout_keys: Sequence[str | None],
+    answered: Callable[[int], Sequence[Answered]],
+    *,
+    questions: bool,
+    games: bool,
 ) -> tuple[Reading, ...]:
     """Readings of the last of `entries` (round 0, the base, is the first); `questions` and `games` say what the round
-    was about, `heldout_keys` are the sampled answers to its held-out questions.
+    was about, `heldout_keys` are the sampled answers to its held-out questions, `answered` gives a round's answers.
     """
     return (
-        heldout_drop(entries),
+        heldout_drop(entries, answered),
         Reading("format_failures", "held-out answers", float(entries[-1]["heldout"]["sampled_format_failures"]),
                 evidence={"questions": entries[-1]["heldout"]["n"]}),
         answer_prior("held-out answers", heldout_keys),
@@ -31,14 +39,27 @@ def round_readings(
     )  # fmt: skip
 
 
-def heldout_drop(entries: Sequence[Entry]) -> Reading:
-    """How far greedy held-out accuracy lies below the best one before; 0 where it is the best."""
+def heldout_drop(entries: Sequence[Entry], answered: Callable[[int], Sequence[Answered]]) -> Reading:
+    """How far greedy held-out accuracy lies below the best one before; 0 where it is the best, or where chance alone
+    would often make such a drop.
+
+    Both measurements are of the same questions, so the drop is judged by those that only one of the two got right
+    (McNemar's exact test): it counts where that is less likely than `SURE` without any change. Two questions of 24 are
+    8 points, and no sign of anything.
+    """
     *before, last = entries
     accuracies = [float(entry["heldout"]["accuracy"]) for entry in before]
     best = max(range(len(before)), key=accuracies.__getitem__)
     now = float(last["heldout"]["accuracy"])
-    evidence = {"now": now, "best": accuracies[best], "best_round": before[best]["round"], "n": last["heldout"]["n"]}
-    return Reading("heldout_drop", value=max(0.0, accuracies[best] - now), evidence=evidence)
+    pairs = list(zip(answered(before[best]["round"]), answered(last["round"]), strict=True))
+    lost = sum(was.greedy > now.greedy for was, now in pairs)
+    gained = sum(was.greedy < now.greedy for was, now in pairs)
+    drop, p = max(0.0, accuracies[best] - now), mcnemar_exact(gained, lost)
+    evidence = {
+        "now": now, "best": accuracies[best], "best_round": before[best]["round"], "n": last["heldout"]["n"],
+        "drop": drop, "lost": lost, "gained": gained, "p": p,
+    }  # fmt: skip
+    return Reading("heldout_drop", value=drop if p < SURE else 0.0, evidence=evidence)
 
 
 def label_readings(entries: Sequence[Entry]) -> tuple[Reading, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from selfsight.config import EvolveConfig
-from selfsight.evaluate.answers import read_evaluation
+from selfsight.evaluate.answers import Answered, read_evaluation
 from selfsight.methods.alarms.questions import question_readings
 from selfsight.methods.alarms.rounds import round_readings
 from selfsight.methods.alarms.rules import Reading, Record, announcement, check, from_json, watched
@@ -71,9 +71,12 @@ class Watch:
         entries: list[Any] = [
             read_json(self.directory.rounds / str(number) / "round.json") for number in range(round + 1)
         ]
-        answered = read_evaluation(self.directory.rounds / str(round))
-        keys = [key or None for one in answered for key in one.sampled_keys]
-        return round_readings(entries, keys, questions="kept" in entries[-1], games="games" in entries[-1])
+
+        def answered(number: int) -> list[Answered]:
+            return read_evaluation(self.directory.rounds / str(number))
+
+        keys = [key or None for one in answered(round) for key in one.sampled_keys]
+        return round_readings(entries, keys, answered, questions="kept" in entries[-1], games="games" in entries[-1])
 
 
 def account(directory: RunDirectory, config: EvolveConfig) -> dict[str, object]:

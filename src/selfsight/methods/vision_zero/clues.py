@@ -23,6 +23,7 @@ from selfsight.language.game_prompts import MAX_CLUE_CHARS, MAX_CLUE_WORDS, MAX_
 from selfsight.language.parse import last_box, marker_in, read_field, visible_line, without_markup
 
 PLACEHOLDER: Final = "(no valid clue)"
+REPEATED: Final = "clue repeats an earlier one"
 
 # What is looked at before cleaning: enough for a clue of 200 visible characters between invisible ones.
 _RAW_CHARS: Final = 2_000
@@ -69,7 +70,7 @@ def read_clue(completion: str, earlier: Iterable[str] = (), *, finished: bool = 
     if (marker := marker_in(clue)) is not None:
         return _refused(f"clue contains the marker {marker!r}", note)
     if wording in {normal_wording(heard) for heard in (*earlier, PLACEHOLDER)}:
-        return _refused("clue repeats an earlier one", note)
+        return _refused(REPEATED, note)
     return ClueReading(clue, note, True, "")
 
 

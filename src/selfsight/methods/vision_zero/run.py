@@ -21,7 +21,10 @@ from selfsight.errors import SelfsightError
 from selfsight.methods.loop import Loop, Method, Stopped, begin, go_on
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
+from selfsight.methods.readings import Readings
 from selfsight.methods.stages import Stage, stages_of
+from selfsight.methods.vision_zero.clues import REPEATED
+from selfsight.methods.vision_zero.game import Game
 from selfsight.methods.vision_zero.measure import games_summary, measure_decisions
 from selfsight.methods.vision_zero.playing import clue_sampling, play, vote_sampling
 from selfsight.methods.vision_zero.resuming import refuse_changes
@@ -69,6 +72,7 @@ class VisionZero(Method):
     """Vision-Zero, for a whole run or for some `rounds` of one."""
 
     length_option = "vision_zero.iterations"
+    asks = False
 
     def __init__(self, config: EvolveConfig, table: Table, rounds: Sequence[int] | None = None) -> None:
         answerer = Answerer(table.policy, table.questions, config.vision_zero.max_answer_length)
@@ -131,10 +135,11 @@ class VisionZero(Method):
 
     def _games(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         steps, folder = self.config.vision_zero.eval_steps, loop.directory.round(stage.round)
-        loop.progress.phase(f"round {stage.round}: games", steps)
+        loop.progress.phase(f"round {stage.round}: games", steps, done=first)
+        clues, votes = Readings("clues"), Readings("votes")
         for step in range(first, steps):
             loop.stop_here(stage, step)
-            self._step(loop, stage, step, folder)
+            self._step(loop, stage, step, folder, clues, votes)
             loop.save_sometimes(stage, step + 1, steps)
         games = folder / "games.jsonl"
         parts = [part(folder, "games", step, "jsonl") for step in range(steps)]
@@ -142,7 +147,7 @@ class VisionZero(Method):
         with loop.saved_if_model_fails(stage, steps):
             return [games, *save_model(self.table.policy, folder / "model", self.config)]
 
-    def _step(self, loop: Loop, stage: Stage, step: int, folder: Path) -> None:
+    def _step(self, loop: Loop, stage: Stage, step: int, folder: Path, clues: Readings, votes: Readings) -> None:
         config, table = self.config, self.table
         with loop.saved_if_images_fail(stage, step):
             games = deal_step(config, table.source, self._number(stage, step))
@@ -155,6 +160,9 @@ class VisionZero(Method):
                 vote=vote_sampling(config),
                 pause=lambda: loop.stop_here(stage, step),
             )
+        read_games(played.games, clues, votes)
+        for readings in (clues, votes):
+            loop.require_readable(stage, step, readings)
         done = settle(played, self.standing, self.scoring, self.switching)
         lines = (canonical_json(record) + b"\n" for record in done.records)
         write_atomic(part(folder, "games", step, "jsonl"), b"".join(lines))
@@ -170,6 +178,24 @@ class VisionZero(Method):
     def _number(self, stage: Stage, step: int) -> int:
         """A step of a round, counted over the whole run."""
         return (self.number(stage.round) - 1) * self.config.vision_zero.eval_steps + step
+
+
+def read_games(games: Sequence[Game], clues: Readings, votes: Readings) -> None:
+    """Counts the clues and votes of the games until there are enough of each.
+
+    A clue that repeats an earlier one is refused in the game, and yet it could be read.
+    """
+    clues.add_first(
+        (turn.completion.text, "" if turn.reading.reason == REPEATED else turn.reading.reason)
+        for game in games
+        for turn in game.turns
+    )
+    votes.add_first(
+        (completion.text, vote.reason)
+        for game in games
+        for ballot in game.ballots
+        for completion, vote in zip(ballot.completions, ballot.votes, strict=True)
+    )
 
 
 def all_games(whole: Path, parts: Sequence[Path], *, first: int) -> bytes:

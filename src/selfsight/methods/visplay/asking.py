@@ -4,7 +4,7 @@ Every request's seed is derived from its place (round, phase, step, image, role)
 the order nor on the size of batches, and a resumed run draws what an undisturbed one would have drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfsight.config import EvolveConfig
@@ -69,11 +69,15 @@ def answer_sampling(config: EvolveConfig) -> Sampling:
 
 
 def vote(
-    roles: Roles, config: EvolveConfig, questions: Sequence[Question], place: Place
+    roles: Roles,
+    config: EvolveConfig,
+    questions: Sequence[Question],
+    place: Place,
+    seen: Callable[[Rollout], None] = lambda rollout: None,
 ) -> dict[str, tuple[Votes, tuple[str, ...]]]:
-    """The reasoner's `num_votes` answers to each question, with their texts; by question id."""
+    """The reasoner's `num_votes` answers to each question, with their texts; by question id. `seen` gets each."""
     prompts = {q.id: roles.pack.reasoner(roles.shown(q.image), q.text) for q in questions}
-    return _answers(roles, config, prompts, place, "votes")
+    return _answers(roles, config, prompts, place, "votes", seen)
 
 
 def vote_blind(
@@ -84,13 +88,21 @@ def vote_blind(
 
 
 def _answers(
-    roles: Roles, config: EvolveConfig, prompts: Mapping[str, Prompt], place: Place, role: str
+    roles: Roles,
+    config: EvolveConfig,
+    prompts: Mapping[str, Prompt],
+    place: Place,
+    role: str,
+    seen: Callable[[Rollout], None] = lambda rollout: None,
 ) -> dict[str, tuple[Votes, tuple[str, ...]]]:
     requests = [
         SampleRequest(id, prompt, config.visplay.num_votes, place.seed(config.seed, role, id))
         for id, prompt in prompts.items()
     ]
     answered = roles.reasoner.sample(requests, answer_sampling(config)) if requests else {}
+    for rollouts in answered.values():
+        for rollout in rollouts:
+            seen(rollout)
     return {
         id: (
             count_votes([roles.pack.read_key(rollout) for rollout in rollouts]),

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 
 from selfsight.config import EvaluationSettings, EvolveConfig, config_hash
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.statistics import wilson_interval
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory
+from selfsight.methods.readings import Readings, advise
 from selfsight.methods.visplay import gates as g
 from selfsight.methods.visplay.asking import Place, plausibility, propose, supervise, vote, vote_blind
 from selfsight.methods.visplay.records import Asked, PoolItem
 from selfsight.methods.visplay.roles import Roles
 from selfsight.run.hashing import hash_bytes
+from selfsight.run.invoked import command
 from selfsight.run.seeds import derive
 
 PIECE = 50  # images that are asked about, and written down, at a time
@@ -34,6 +37,14 @@ class Curated:
     verdicts: dict[str, g.Verdict]
     counts: tuple[g.GateCount, ...]
     pool: tuple[PoolItem, ...]
+
+    def rejected_by(self, gate: str) -> list[tuple[str, str]]:
+        """The candidates that a gate rejected, each as its reason and the questioner's completion."""
+        return [
+            (self.verdicts[a.question.id].reason, a.question.completion)
+            for a in self.asked
+            if self.verdicts[a.question.id].gate == gate
+        ]
 
 
 def pieces(config: EvolveConfig) -> list[tuple[int, int]]:
@@ -177,15 +188,82 @@ def pool_wanted(config: EvolveConfig) -> int:
     return config.visplay.reasoner_steps * config.visplay.questions_per_step
 
 
-def check_pool(pool: Sequence[PoolItem], counts: Sequence[g.GateCount], config: EvolveConfig, round: int) -> None:
-    """Raises when the pool is too small to train on, with the gate that emptied it."""
-    need = max(config.visplay.min_pool, config.visplay.questions_per_step)
-    if len(pool) >= need or config.visplay.reasoner_steps == 0:
+def pool_needed(config: EvolveConfig) -> int:
+    """Questions without which the reasoner phase cannot begin; 0 where it has no steps."""
+    if config.visplay.reasoner_steps == 0:
+        return 0
+    return max(config.visplay.min_pool, config.visplay.questions_per_step)
+
+
+def cannot_be_filled(curated: Curated, images_left: int, config: EvolveConfig) -> bool:
+    """Whether a pool that is still empty could not be filled from the images that are left.
+
+    A questioner whose every question is rejected would otherwise be asked about all images of all attempts. The share
+    that is kept could be as high as the upper end of its 99.9 % interval (Wilson's, of 0 kept): a pool that might still
+    be filled is tried.
+    """
+    if curated.pool or not curated.asked:
+        return False
+    most = wilson_interval(0, len(curated.asked), level=0.999).high
+    return most * images_left * config.visplay.questions_per_image < pool_needed(config)
+
+
+def check_pool(
+    pool: Sequence[PoolItem],
+    counts: Sequence[g.GateCount],
+    config: EvolveConfig,
+    round: int,
+    rejected_by: Callable[[str], Sequence[tuple[str, str]]] = lambda gate: (),
+) -> None:
+    """Raises when the pool is too small to train on, with the gate that rejected most, its reason and what to change.
+
+    `rejected_by` gives reason and completion of every candidate that a gate rejected.
+    """
+    need = pool_needed(config)
+    if len(pool) >= need:
         return
     worst = max(counts, key=lambda count: count.rejected)
+    rejected = Readings("questions")
+    for reason, completion in rejected_by(worst.gate):
+        rejected.add(completion, reason or "rejected")
+    main = next(iter(rejected.reasons.most_common(1)), None)
+    reasons = "" if main is None else f", most often because: {main[0]} ({main[1]})"
+    shown = [f"one of them: {text}" for text in rejected.examples()[:1]]
+    advice = loosen(worst.gate, main[0] if main else "", config)
+    more = []
+    if pool:  # without any question kept, more images bring none
+        images = -(-config.visplay.pool_images * need // len(pool))
+        more.append(f"raise visplay.pool_images to some {images}")
+    lower = "lower visplay.min_pool and visplay.questions_per_step"
+    again = f"everything up to here is kept, and `{command()} resume` goes on from it"
     raise SelfsightError(
         f"round {round}: the pool holds {len(pool)} questions, and at least {need} are needed; the gate "
-        f"{worst.gate!r} rejected {worst.rejected} of {worst.seen}",
-        hint="raise visplay.pool_images, loosen that gate (visplay.gates), or lower visplay.min_pool and "
-        "visplay.questions_per_step; everything up to here is kept, and `selfsight resume` goes on from it",
+        f"{worst.gate!r} rejected {worst.rejected} of {worst.seen}{reasons}",
+        hint="; ".join([*shown, advice, *more, *([lower] if pool else []), again]),
     )
+
+
+def loosen(gate: str, reason: str, config: EvolveConfig) -> str:
+    """What lets more candidates through a gate; for one that is always on, what makes the candidates better."""
+    gates = config.visplay.gates
+    if gate == "format":
+        return advise("questions", reason, config)
+    if gate == "tie":
+        return (
+            "the answers to a question agree too little for a label: raise visplay.num_votes, or look at their answers "
+            "in votes.parquet"
+        )
+    ways = {
+        "plausibility": f"lower visplay.gates.plausibility_floor (now {gates.plausibility_floor}) or set it to null",
+        "band": f"widen visplay.gates.band (now {list(gates.band or ())})",
+        "agreement": f"widen visplay.gates.agreement_floor and agreement_ceiling (now {gates.agreement_floor} and "
+        f"{gates.agreement_ceiling})",
+        "duplicates": "set visplay.gates.duplicates=false",
+        "novelty": f"raise visplay.gates.novelty (now {gates.novelty}) or set it to null",
+        "blind": "set visplay.gates.blind=false",
+        "supervisor": f"lower visplay.gates.supervisor (now {gates.supervisor}) or set it to null",
+        "balance": f"raise visplay.gates.max_answer_share and max_family_share (now {gates.max_answer_share} and "
+        f"{gates.max_family_share})",
+        "truth": "no true answer is known to these questions: start a new run without visplay.controls.labels=truth",
+    }
+    return ways[gate]

@@ -13,6 +13,7 @@ import numpy as np
 from selfsight.config import EvolveConfig
 from selfsight.images.source import ImageRef
 from selfsight.language.similarity import NoveltyMemory, family_of
+from selfsight.methods.readings import why_no_answer
 from selfsight.methods.visplay.asking import Place, answer_sampling, plausibility, propose, vote
 from selfsight.methods.visplay.records import Asked, PoolItem, question_row, vote_rows
 from selfsight.methods.visplay.rewards import answer_rewards, question_rewards, random_answer_rewards
@@ -23,12 +24,17 @@ from selfsight.run.seeds import derive
 
 @dataclass(frozen=True)
 class QuestionerBatch:
-    """Groups to learn from, rows of what was asked and of the answers that voted, and the step's own measurements."""
+    """Groups to learn from, rows of what was asked and of the answers that voted, and the step's own measurements.
+
+    `questions` and `answers` are all completions, each with the reason why it could not be read, or "".
+    """
 
     groups: list[Group]
     rows: list[dict[str, object]]
     votes: list[dict[str, object]]
     metrics: dict[str, object]
+    questions: tuple[tuple[str, str], ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
 
 
 def questioner_batch(
@@ -51,7 +57,11 @@ def questioner_batch(
             refused[question.id] = "plausibility"
         elif gates.novelty is not None and memory.share(question.text) > gates.novelty:
             refused[question.id] = "novelty"
-    votes = vote(roles, config, [q for q, _ in valid if q.id not in refused], place)
+    answered: list[tuple[str, str]] = []
+    votes = vote(
+        roles, config, [q for q, _ in valid if q.id not in refused], place,
+        seen=lambda rollout: answered.append((rollout.text, why_no_answer(roles.pack, rollout))),
+    )  # fmt: skip
     groups, rows, confidences, rewards_all = [], [], [], []
     answers_given: list[dict[str, object]] = []
     for image in images:
@@ -92,15 +102,17 @@ def questioner_batch(
         "families": dict(families.most_common(8)),
         "sampled_tokens": sum(len(r.token_ids) for pairs in proposed.values() for _, r in pairs),
     }
-    return QuestionerBatch(groups, rows, answers_given, metrics)
+    read = tuple((q.completion, q.reason) for pairs in proposed.values() for q, _ in pairs)
+    return QuestionerBatch(groups, rows, answers_given, metrics, read, tuple(answered))
 
 
 @dataclass(frozen=True)
 class ReasonerBatch:
-    """Groups to learn from and the step's own measurements."""
+    """Groups to learn from and the step's own measurements; `answers` as in a `QuestionerBatch`."""
 
     groups: list[Group]
     metrics: dict[str, object]
+    answers: tuple[tuple[str, str], ...] = ()
 
 
 def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem], place: Place) -> ReasonerBatch:
@@ -119,6 +131,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
     ]
     answered = roles.reasoner.sample(requests, answer_sampling(config))
     groups, failures, lengths, means = [], [], [], []
+    read: list[tuple[str, str]] = []
     for item, request in zip(items, requests, strict=True):
         rollouts = answered[item.question_id]
         keys = [roles.pack.read_key(rollout) for rollout in rollouts]
@@ -129,6 +142,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         groups.append(Group(request.prompt, tuple(rollouts), np.array(rewards)))
         means.append(np.mean(rewards))
         failures += [key is None for key in keys]
+        read += [(rollout.text, why_no_answer(roles.pack, rollout)) for rollout in rollouts]
         lengths += [len(rollout.token_ids) for rollout in rollouts]
     metrics: dict[str, object] = {
         "questions": len(items),
@@ -138,4 +152,4 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
         "length": float(np.mean(lengths)),
         "sampled_tokens": int(sum(lengths)),
     }
-    return ReasonerBatch(groups, metrics)
+    return ReasonerBatch(groups, metrics, tuple(read))

@@ -19,11 +19,13 @@ from selfsight.language.similarity import NoveltyMemory
 from selfsight.methods.loop import Loop, Method, Stopped, begin, go_on
 from selfsight.methods.measuring import Answerer, HeldOut
 from selfsight.methods.parts import part, save_model
+from selfsight.methods.readings import Readings
 from selfsight.methods.stages import Stage, stages_of
 from selfsight.methods.visplay.asking import Place
 from selfsight.methods.visplay.curation import (
     ask_candidates,
     candidates_hash,
+    cannot_be_filled,
     check_pool,
     decide,
     labeller,
@@ -49,6 +51,7 @@ from selfsight.methods.visplay.roles import Roles, open_roles
 from selfsight.methods.visplay.schedule import phases
 from selfsight.methods.visplay.stream import ImageStream, open_images
 from selfsight.run import Progress, derive
+from selfsight.run.progress import counted
 from selfsight.run.tables import read_columns, read_table, write_columns, write_table
 
 __all__ = ["Stopped", "Visplay", "evolve", "resume"]
@@ -92,8 +95,8 @@ class Visplay(Method):
         if self.stream.repeats and first == 0:
             loop.progress.note(
                 f"{self.source.name} holds {self.source.size()} images, fewer than the "
-                f"{self.stream.per_round * self.config.visplay.rounds} that {self.config.visplay.rounds} rounds may "
-                "use: images will repeat"
+                f"{self.stream.per_round * self.config.visplay.rounds} that the run may use in "
+                f"{counted(self.config.visplay.rounds, 'round')}: images will repeat"
             )
 
     def perform(self, loop: Loop, stage: Stage, step: int) -> list[Path]:
@@ -127,9 +130,10 @@ class Visplay(Method):
         memory = self._memory(loop, stage.round)
         steps = config.visplay.questioner_steps
         folder = loop.directory.round(stage.round)
-        loop.progress.phase(f"round {stage.round}: questioner", steps)
+        loop.progress.phase(f"round {stage.round}: questioner", steps, done=first)
         if first == 0:
             roles.questioner.begin_phase()
+        questions, answers = Readings("questions"), Readings("answers")
         for step in range(first, steps):
             loop.stop_here(stage, step)
             place = Place(stage.round, "questioner", step)
@@ -139,6 +143,9 @@ class Visplay(Method):
             # The answers first: who sees a step's questions while the run goes on finds their votes.
             write_table(part(folder, "asked_votes", step), batch.votes, VOTES)
             write_table(part(folder, "asked", step), batch.rows, QUESTIONS)
+            for readings, read in ((questions, batch.questions), (answers, batch.answers)):
+                readings.add_first(read)
+                loop.require_readable(stage, step, readings)
             loop.update(roles.questioner, batch.groups, stage, step, batch.metrics)
             loop.save_sometimes(stage, step + 1, steps)
         roles.questioner.end_phase()
@@ -151,19 +158,26 @@ class Visplay(Method):
     def _curation(self, loop: Loop, stage: Stage, first: int) -> list[Path]:
         config, folder = self.config, loop.directory.round(stage.round)
         memory = self._memory(loop, stage.round)
-        first_attempt = sum(start < config.visplay.pool_images for start, _ in pieces(config))
-        loop.progress.phase(f"round {stage.round}: curation", first_attempt)
+        # How many pieces it takes depends on what the gates keep.
+        loop.progress.phase(f"round {stage.round}: curation", None, at_most=len(pieces(config)))
         asked: list[Asked] = []
+        readings = Readings("questions")
         curated = decide(asked, config, memory, stage.round, self.labeller)
         for piece, (start, count) in enumerate(pieces(config)):
             # At least pool_images are looked at; more only while the pool is not full.
             if start >= config.visplay.pool_images and len(curated.pool) >= pool_wanted(config):
                 break
             loop.stop_here(stage, 0)
-            asked += self._piece(loop, stage, folder, piece, start, count, memory)
+            more = self._piece(loop, stage, folder, piece, start, count, memory)
+            readings.add_first((a.question.completion, a.question.reason) for a in more)
+            loop.require_readable(stage, 0, readings)
+            asked += more
             curated = decide(asked, config, memory, stage.round, self.labeller)
             confidences = [a.votes.confidence for a in asked if a.votes is not None]
             loop.progress.step({"kept": len(curated.pool), "confidence": sum(confidences) / max(1, len(confidences))})
+            to_come = sum(count for _, count in pieces(config)[piece + 1 :])
+            if cannot_be_filled(curated, to_come, config):
+                break  # check_pool says why
         rows = [
             question_row(
                 a, phase="curation", step=0, kept=curated.verdicts[a.question.id].kept,
@@ -185,7 +199,7 @@ class Visplay(Method):
                 "gates": counts,
             }
         )
-        check_pool(curated.pool, curated.counts, config, stage.round)
+        check_pool(curated.pool, curated.counts, config, stage.round, curated.rejected_by)
         return [questions, votes, pool]
 
     def _piece(
@@ -213,16 +227,19 @@ class Visplay(Method):
         if steps < config.visplay.reasoner_steps and first == 0:
             loop.progress.note(
                 f"round {stage.round}: the pool holds {len(pool)} questions, enough for {steps} of "
-                f"{config.visplay.reasoner_steps} steps"
+                f"{counted(config.visplay.reasoner_steps, 'step')}"
             )
-        loop.progress.phase(f"round {stage.round}: reasoner", steps)
+        loop.progress.phase(f"round {stage.round}: reasoner", steps, done=first)
         if first == 0:
             roles.reasoner.begin_phase()
+        answers = Readings("answers")
         for step in range(first, steps):
             loop.stop_here(stage, step)
             # Usable once, at curation; a file may have been damaged since.
             items = [item for item in pool[step * size : (step + 1) * size] if self.source.usable(item.image)]
             batch = reasoner_batch(roles, config, items, Place(stage.round, "reasoner", step))
+            answers.add_first(batch.answers)
+            loop.require_readable(stage, step, answers)
             loop.update(roles.reasoner, batch.groups, stage, step, batch.metrics)
             loop.save_sometimes(stage, step + 1, steps)
         roles.reasoner.end_phase()
