@@ -43,6 +43,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from selfsight.errors import SelfsightError
+from selfsight.images.formats import format_of
 from selfsight.images.structure import Survey, exif_refusal, jpeg_scans, survey
 
 DEFAULT_MAX_PIXELS: Final = 32_000_000
@@ -81,43 +82,6 @@ _CODECS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "BMP": BmpImageFile,
     "AVIF": AvifImageFile,
 }
-
-# The first bytes of the formats that are read.
-_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-)
-_AVIF_BRANDS: Final = (b"avif", b"avis")
-_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-
-# Formats worth naming in the message, because people do have such files.
-_OTHER_FORMATS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"8BPS", "a Photoshop file"),
-    (b"SIMPLE", "a FITS file"),
-    (b"%!PS", "an EPS or PostScript file"),
-    (b"%PDF", "a PDF"),
-    (b"<svg", "an SVG"),
-    (b"<?xml", "an SVG or XML file"),
-    (b"<", "a web page or XML file"),
-    (b"{", "JSON text"),
-    (b"[{", "JSON text"),
-    (b'["', "JSON text"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"PK\3\4", "a zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"PAR1", "a Parquet file"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the image itself"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
-)
-_BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 # What Pillow raises on damaged data (fuzzed); OSError includes "image file is truncated". AssertionError: Pillow
 # states with `assert` what a well-formed file has, for example that a palette image has a palette.
@@ -341,7 +305,7 @@ def _refuse_tiff(image: TiffImageFile, where: str, limits: Limits) -> None:
 def _format_of(stream: IO[bytes], where: str, limits: Limits) -> str:
     head = stream.read(64)
     stream.seek(0)
-    name = _name_of(head)
+    name = format_of(head)
     if name in limits.formats:
         return name
     hint = "convert it to PNG or JPEG, or remove it"
@@ -350,25 +314,6 @@ def _format_of(stream: IO[bytes], where: str, limits: Limits) -> str:
     elif "archive" in name:
         hint = "unpack it and give the folder"
     raise ImageError(f"{where}: is {name}, by its content; only {', '.join(limits.formats)} are read", hint=hint)
-
-
-def _name_of(head: bytes) -> str:
-    """The format of a file by its first bytes; a phrase for one that is not read."""
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp":
-        brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), int.from_bytes(head[:4])), 4))]
-        if any(brand in _AVIF_BRANDS for brand in brands):
-            return "AVIF"
-        return "HEIC" if any(brand in _HEIC_BRANDS for brand in brands) else "a video"
-    known = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
-    if known:
-        return known
-    text = head
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            text = head.removeprefix(mark).decode(encoding, "ignore").encode()
-    return next((name for magic, name in _OTHER_FORMATS if text.lstrip().startswith(magic)), "unknown data")
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
