@@ -26,6 +26,7 @@ from typing import Final
 
 from PIL import Image
 
+from selfsight.images.heartbeat import Heartbeat
 from selfsight.images.safe import (
     ImageError,
     Limits,
@@ -37,7 +38,6 @@ from selfsight.images.safe import (
 )
 from selfsight.images.source import ImageRef
 from selfsight.images.tables import read_cell, table_of
-from selfsight.images.telling import Heartbeat
 
 ALWAYS_FORGIVEN: Final = 3
 _NAMED_IN_ERROR: Final = 5
@@ -60,13 +60,15 @@ class Candidate:
     """A file to be checked: its name (relative, for the order), its resolved path, its id if a manifest
     gave one.
 
-    An image inside a table (see `tables`) has been checked while the table was read: `content` is its id by content.
+    An image inside a table (see `tables`) has been checked while the table was read: `content` is its id by content,
+    and `nbytes` its size.
     """
 
     name: str
     path: Path
     id: str | None = None
     content: str | None = None
+    nbytes: int = 0
 
 
 @dataclass
@@ -179,7 +181,7 @@ class FileSource:
         for candidate in ordered:
             beat.step()
             if candidate.content is not None:
-                good.append((candidate, 0))
+                good.append((candidate, candidate.nbytes))
                 continue
             try:
                 good.append((candidate, check_image(candidate.path, self.limits)))
@@ -206,8 +208,6 @@ class FileSource:
         seen: set[str] = set()
         kept: list[Candidate] = []
         for candidate, nbytes in good:
-            # Images in tables were read in full when the table was; they are compared with each other and, at an
-            # unknown size, with no file.
             if candidate.content is not None or sharing[nbytes] > 1:
                 content = candidate.content or content_id(read_image_bytes(candidate.path, self.limits))
                 if content in seen:

@@ -25,9 +25,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from selfsight.images.files import BadImage, Candidate, FileSource, Listing, is_inside, resolve
+from selfsight.images.heartbeat import Heartbeat
 from selfsight.images.safe import ImageError, Limits, check_bytes, content_id, shortened
 from selfsight.images.tables import MAX_PATH, TABLES, TooLong, cell_name, choose_column, columns_of, pictures_of, rows
-from selfsight.images.telling import Heartbeat
 
 LISTS: Final = (".jsonl", ".ndjson", ".csv", ".tsv")
 SUFFIXES: Final = (*LISTS, *TABLES)
@@ -155,7 +155,7 @@ class Rows:
         except ImageError as error:
             self._refused.append(BadImage(str(path), error.message))
         else:
-            self._candidates.append(Candidate(name, path, content=content_id(data)))
+            self._candidates.append(Candidate(name, path, content=content_id(data), nbytes=len(data)))
 
     def _add_path(self, file: Path, root: Path, row: int, text: str, id: str | None) -> None:
         key = f"{file.parent}\0{text}"

@@ -15,6 +15,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -224,7 +225,7 @@ def _new(found: Listing, root: Path, seen: set[Path]) -> Iterator[Candidate]:
     for one in found.candidates:
         if one.path not in seen:
             seen.add(one.path)
-            yield Candidate(os.path.relpath(one.path, root), one.path, one.id, one.content)
+            yield replace(one, name=os.path.relpath(one.path, root))
 
 
 def spy_images(
