@@ -24,6 +24,7 @@ from selfsight.images import (
 )
 from selfsight.images.heartbeat import Heartbeat
 from selfsight.images.safe import content_id
+from selfsight.settings.public import without_folders
 
 
 @pytest.fixture
@@ -242,3 +243,10 @@ def test_a_file_and_an_image_of_a_table_of_the_same_content_are_one_image(photos
     assert [ref.id for ref in source.take(0, 9)].count(content_id(PICTURES[0])) == 1
     described = source.describe()
     assert (described["images"], described["duplicates"]) == (4, 1)
+
+
+def test_several_sources_are_shown_to_others_without_their_folders() -> None:
+    assert (
+        without_folders("/home/me/photos, ./more/list.jsonl,hub:owner/name@1") == "photos,list.jsonl,hub:owner/name@1"
+    )
+    assert without_folders("/home/me/photos/*.jpg") == "*.jpg"

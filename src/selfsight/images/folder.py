@@ -163,8 +163,9 @@ def add_file(found: Listing, path: Path, tables: list[Path], *, check_links: boo
 
 def _kind(name: str) -> str:
     """What a file is called that is not read: its extension in capitals."""
-    kind = _KIND.fullmatch(Path(name).suffix)
-    return kind[1].upper() if kind is not None else "without extension"
+    suffix = Path(name).suffix
+    kind = _KIND.fullmatch(suffix)
+    return kind[1].upper() if kind is not None else "with an odd extension" if suffix else "without extension"
 
 
 def _keep_split(found: Listing, split: str) -> None:

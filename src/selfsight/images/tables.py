@@ -32,7 +32,7 @@ _ROWS_OF_TEXT: Final = 1_024
 _ROWS_OF_IMAGES: Final = 16
 _TEXT_CHUNK: Final = 256_000_000
 _IMAGE_CHUNK: Final = 2_000_000_000
-_DICTIONARY: Final = 2_000_000
+_UNPACKED: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -224,24 +224,26 @@ def _parquet_batches(path: Path, columns: Sequence[str], first: int) -> Iterator
 
 
 def _rows_at_once(path: Path, group: Any, number: int, columns: Sequence[str], only_text: bool) -> int:
-    """How many rows of a row group are unpacked at once; ImageError when the group is too large to be read safely."""
-    wide = False
-    for place in range(group.num_columns):
-        column = group.column(place)
-        if column.path_in_schema.split(".")[0] not in columns:
-            continue
-        most = _TEXT_CHUNK if only_text else _IMAGE_CHUNK
-        if column.total_uncompressed_size > most:
+    """How many rows of a row group are unpacked at once, so that no more than 1 GB is, even if a table repeats its
+    largest value; ImageError when the group is too large to be read safely.
+    """
+    most = _TEXT_CHUNK if only_text else _IMAGE_CHUNK
+    # pyarrow ends the process on some damaged column metadata, so those are looked at only where they decide.
+    if group.total_byte_size > most:
+        size = sum(
+            column.total_uncompressed_size
+            for column in (group.column(place) for place in range(group.num_columns))
+            if column.path_in_schema.split(".")[0] in columns
+        )
+        if size > most:
             raise ImageError(
-                f'{shortened(path)}: column "{column.path_in_schema:.100}" has '
-                f"{column.total_uncompressed_size:,} bytes in row group {number}, more than the limit of {most:,}",
+                f'{shortened(path)}: column "{columns[0]:.100}" has {size:,} bytes in row group {number}, '
+                f"more than the limit of {most:,}",
                 hint="write the table again with smaller row groups",
             )
-        if column.has_dictionary_page:
-            wide |= column.data_page_offset - (column.dictionary_page_offset or 0) > _DICTIONARY
     if only_text:
         return _ROWS_OF_TEXT
-    return 1 if wide else _ROWS_OF_IMAGES
+    return max(1, min(_ROWS_OF_IMAGES, _UNPACKED // max(1, group.total_byte_size)))
 
 
 def _holds_images(kind: Any, pa: Any) -> bool:
