@@ -26,6 +26,7 @@ def ready_to_begin(config: EvolveConfig) -> EvolveConfig:
     """
     require_trackers(config.report_to)
     named = resolve_model(config.model)
+    _check_model(config.model)
     _check_images(config.images)
     _check_output(Path(config.output_dir))
     if config.run_name is not None:
@@ -35,6 +36,15 @@ def ready_to_begin(config: EvolveConfig) -> EvolveConfig:
     # `config.yaml` and the cards then name the folder, and with it the run and the round that it is from.
     revision = config.revision if config.revision is not None else named.revision
     return config.model_copy(update={"model": named.model, "revision": revision})
+
+
+def _check_model(model: str) -> None:
+    """What is plainly a path, and a path to nothing; a name may be an id of the hub."""
+    if model.startswith(("/", "./", "../", "~")) and "@" not in model and not Path(model).expanduser().exists():
+        raise SelfsightError(
+            f"Model {model}: no such folder.",
+            hint="Give a folder saved with save_pretrained, or a Hugging Face id such as owner/name.",
+        )
 
 
 def _check_images(spec: str) -> None:

@@ -32,7 +32,10 @@ def errors() -> Iterator[None]:
         from selfsight.run.progress import plain_text
 
         asked_to_stop: int | None = getattr(error, "exit_code", None)
-        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{error.message}"), file=sys.stderr)
+        first, *more = error.message.split("\n")
+        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{first}"), file=sys.stderr)
+        for line in more:  # indented further than a hint, so that no file's name can look like one
+            print(f"    {plain_text(line)}", file=sys.stderr)
         if error.hint:
             print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
         raise typer.Exit(asked_to_stop or 2) from None

@@ -25,6 +25,7 @@ from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
 from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
 from selfsight.settings.alarms import AlarmSettings, MaxUnreadable
+from selfsight.settings.images import ImageSettings
 from selfsight.settings.report_to import ReportTo
 from selfsight.settings.sampler import SamplerSettings
 from selfsight.settings.vision_zero import VisionZeroSettings
@@ -244,7 +245,7 @@ class EvaluationSettings(Settings):
     )
 
 
-class EvolveConfig(Settings):
+class EvolveConfig(ImageSettings):
     """Everything that `selfsight evolve` needs to know."""
 
     method: Literal["visplay", "vision-zero", "mixed"] = Field(
@@ -254,15 +255,6 @@ class EvolveConfig(Settings):
     seed: int = Field(default=0, ge=0, description="seed of everything random in the run")
     model: Text = Field(default="starter", description="starter, a model folder, or a Hugging Face id")
     revision: Text | None = Field(default=None, description="commit of a Hugging Face model; null: whatever is newest")
-    images: Text = Field(
-        default="worlds",
-        description="worlds, worlds:scenes, worlds:charts, a folder, or a manifest (.jsonl, .parquet)",
-    )
-    max_bad_fraction: Fraction = Field(
-        default=0.01,
-        description="share of image files that may be unreadable; the run leaves them out, and stops above it "
-        "(three are forgiven, unless it is 0)",
-    )
     max_unreadable: MaxUnreadable = 0.9
     output_dir: Text = Field(default="runs", description="folder that holds the runs")
     run_name: FolderName | None = Field(

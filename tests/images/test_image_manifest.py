@@ -89,8 +89,6 @@ def test_missing_and_damaged_files_are_quarantined_and_copies_dropped(data: Path
         "s3://bucket/a.png",
         "images/0.png\0.jpg",
         "images/0\n.png",
-        "",
-        "  ",
         "leak/secret.png",
         "leak.png",
         "\ud800.png",
@@ -131,26 +129,44 @@ def test_ten_thousand_hostile_paths_never_leave_the_folder(data: Path) -> None:
     ("row", "message"),
     [
         ('{"image": "images/0.png"', "row 2: is not JSON"),
-        ("[1]", 'row 2: has no "image"'),
-        ('{"picture": "a.png"}', 'row 2: has no "image"'),
+        ("[1]", "row 2: is no object"),
         ('{"image": {"bytes": "x"}}', 'row 2: column "image" holds dict'),
-        ('{"image": null}', 'row 2: column "image" holds NoneType'),
+        ('{"image": {"url": "x"}}', 'row 2: column "image" holds dict'),
+        ('{"image": 7}', 'row 2: column "image" holds int'),
+        ('{"image": ["images/1.png", 7]}', 'row 2: column "image" holds int'),
+        ('{"image": "' + "a" * 5000 + '.png"}', "row 2: a path of 5,004 characters"),
+        ('{"image": "' + "a" * 1_000_000 + '.png"}', "row 2: is longer than 1,000,000 bytes"),
         ("[" * 100_000, "row 2: is not JSON"),
     ],
 )
-def test_a_row_that_is_not_understood_is_named(data: Path, row: str, message: str) -> None:
-    (data / "list.jsonl").write_text('{"image": "images/0.png"}\n' + row + "\n")
-    with pytest.raises(ImageError) as refusal:
-        ManifestSource(data / "list.jsonl", seed=0)
-    assert message in refusal.value.message
+def test_a_row_that_is_not_understood_is_in_quarantine_by_its_number(data: Path, row: str, message: str) -> None:
+    (data / "list.jsonl").write_text('{"image": "images/0.png"}\n' + row + '\n{"image": "images/2.png"}\n')
+    source = ManifestSource(data / "list.jsonl", seed=0)
+    assert source.size() == 2
+    (bad,) = source.quarantined
+    assert message in bad.reason
+    assert len(bad.reason) < 1000
+    with pytest.raises(ImageError, match="1 of 3 images cannot be used, 0 are allowed"):
+        ManifestSource(data / "list.jsonl", seed=0, max_bad_fraction=0.0)
+
+
+@pytest.mark.parametrize("row", [{"image": None}, {"image": ""}, {"image": "  "}, {"image": []}, {"messages": "hi"}])
+def test_rows_without_an_image_are_passed_over_and_counted(data: Path, row: dict[str, object]) -> None:
+    source = ManifestSource(jsonl(data, [*good_rows(), *[row] * 20]), seed=0, max_bad_fraction=0.0)
+    assert source.size() == 6
+    assert source.quarantined == []
+    assert source.describe()["rows_without_image"] == 20
+    assert source.passed_over.notes() == ["without an image: 20 rows, which are passed over"]
+    with pytest.raises(ImageError, match="lists no images, only 3 rows without one"):
+        ManifestSource(jsonl(data, [row] * 3), seed=0)
 
 
 def test_damaged_or_empty_manifests_are_clear_errors(data: Path) -> None:
     (data / "list.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ImageError, match="not a readable Parquet file"):
         ManifestSource(data / "list.parquet", seed=0)
-    pq.write_table(pa.table({"picture": ["a"]}), data / "list.parquet")
-    with pytest.raises(ImageError, match='no column "image", only picture'):
+    pq.write_table(pa.table({"answer": ["a"]}), data / "list.parquet")
+    with pytest.raises(ImageError, match='no column "image", only answer'):
         ManifestSource(data / "list.parquet", seed=0)
     with pytest.raises(ImageError, match="lists no images"):
         ManifestSource(jsonl(data, []), seed=0)

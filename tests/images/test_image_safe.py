@@ -80,15 +80,11 @@ def measured(path: Path) -> dict[str, object]:
 
 def bombs() -> dict[str, tuple[bytes, str]]:
     thin = encoded(Image.new("L", (65500, 1)), "JPEG")
-    frames = [Image.new("L", (16, 16), shade % 256) for shade in range(300)]
-    gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     profile = png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(200_000_000), 9))
     return {
         "9000.png": (png_bomb(9000), "81.0 million pixels"),
         "20000.png": (png_bomb(20000), "400.0 million pixels"),
-        "thin.jpg": (thin, "longer than 200 times"),
-        "animated.gif": (gif, "is a GIF"),
-        "gif-named.png": (gif, "is a GIF"),
+        "thin.jpg": (thin, "more than 200 times as long as wide"),
         "sky.fits": (b"SIMPLE  =                    T" + bytes(3000), "FITS"),
         "layers.psd": (b"8BPS\0\1" + bytes(3000), "Photoshop"),
         "print.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n" + bytes(300), "EPS"),

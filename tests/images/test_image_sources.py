@@ -119,7 +119,7 @@ def test_a_setting_names_a_folder_a_manifest_or_a_world(tmp_path: Path) -> None:
         ("worlds:moon", "there is no world"),
         ("https://example.org/a.zip", "is a URL; nothing is downloaded"),
         ("no/such/folder", "does not exist"),
-        ("notes.txt", "is a file that is not a manifest"),
+        ("notes.txt", "is a text file"),
     ],
 )
 def test_any_other_setting_is_an_error_that_lists_the_choices(

@@ -23,7 +23,7 @@ import numpy as np
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.players import Player, play_out
 from selfsight.evaluate.statistics import paired_interval, share_interval
-from selfsight.images import Degradation, ImageRef, SpyImages, SpyView, spy_images
+from selfsight.images import Choice, Degradation, ImageRef, Limits, SpyImages, SpyView, spy_images
 from selfsight.language import GamePack, Prompt
 from selfsight.methods.vision_zero import (
     Game,
@@ -99,11 +99,29 @@ _MEASURES: tuple[tuple[str, str, Callable[[Decision], float]], ...] = (
 
 
 def heldout_images(
-    spec: str, spy_view: SpyView, *, seed: int, size: int, degradation: Degradation = "mask"
+    spec: str,
+    spy_view: SpyView,
+    *,
+    seed: int,
+    size: int,
+    degradation: Degradation = "mask",
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    choice: Choice = Choice(),  # noqa: B008 - frozen
+    max_bad_fraction: float = 0.01,
 ) -> SpyImages:
     """The images of held-out games: of worlds those that training never draws, of files all of them."""
     own = derive(seed, "held-out games")
-    return spy_images(spec, spy_view, seed=own, degradation=degradation, size=size, split="heldout")
+    return spy_images(
+        spec,
+        spy_view,
+        seed=own,
+        degradation=degradation,
+        size=size,
+        split="heldout",
+        limits=limits,
+        choice=choice,
+        max_bad_fraction=max_bad_fraction,
+    )
 
 
 def usable_images(images: SpyImages, wanted: int) -> list[ImageRef]:

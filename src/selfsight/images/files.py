@@ -1,4 +1,4 @@
-"""What folders and manifests have in common: a fixed list of image files, checked, in a seeded order.
+"""What folders, tables and manifests have in common: a fixed list of images, checked, in a seeded order.
 
 All files are checked by header when the source is made (see `safe.check_image`), so that most bad files are
 known before a run starts. Damage inside the pixels shows only when they are decoded, which is too slow for a
@@ -17,19 +17,31 @@ can be equal, so only those are read in full at the start; the others are hashed
 
 import hashlib
 import os
-from collections import OrderedDict, defaultdict
+import re
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from selfsight.images.safe import ImageError, Limits, check_image, content_id, decode_image, read_image_bytes
+from selfsight.images.heartbeat import Heartbeat
+from selfsight.images.safe import (
+    ImageError,
+    Limits,
+    check_image,
+    content_id,
+    decode_image,
+    read_image_bytes,
+    shortened,
+)
 from selfsight.images.source import ImageRef
+from selfsight.images.tables import read_cell, table_of
 
 ALWAYS_FORGIVEN: Final = 3
 _NAMED_IN_ERROR: Final = 5
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Decoded images kept between the check and their use, by both roles. A slice of a run that does not fit is decoded
 # once more, about 0.1 s for a photograph of 12 million pixels: little beside the questions asked about it.
 _KEPT_BYTES: Final = 256 << 20
@@ -47,11 +59,70 @@ class BadImage:
 class Candidate:
     """A file to be checked: its name (relative, for the order), its resolved path, its id if a manifest
     gave one.
+
+    An image inside a table (see `tables`) has been checked while the table was read: `content` is its id by content,
+    and `nbytes` its size.
     """
 
     name: str
     path: Path
     id: str | None = None
+    content: str | None = None
+    nbytes: int = 0
+
+
+@dataclass
+class Listing:
+    """What was found in one place: images to check, images refused already, and everything that is not read.
+
+    `not_read` counts files by kind ("HEIC", "MP4"), `links` the links to folders, which are not followed, `no_image`
+    the rows of tables and manifests that have no image, `repeated` the rows that name an image again.
+    """
+
+    root: Path
+    candidates: list[Candidate] = field(default_factory=list)
+    refused: list[BadImage] = field(default_factory=list)
+    not_read: Counter[str] = field(default_factory=Counter)
+    links: int = 0
+    no_image: int = 0
+    repeated: int = 0
+
+    def facts(self) -> dict[str, object]:
+        """What the run's record keeps of it."""
+        return {
+            "not_read": dict(sorted(self.not_read.items())),
+            "links_not_followed": self.links,
+            "rows_without_image": self.no_image,
+        }
+
+    def notes(self) -> list[str]:
+        """What was passed over, a line each, for the terminal."""
+        lines = []
+        if self.not_read:
+            lines.append(f"not read: {in_words(self.not_read)} files{_way_out(self.not_read)}")
+        if self.links:
+            lines.append(f"not followed: {self.links} links to folders -> name the folders themselves: images=[a, b]")
+        if self.no_image:
+            lines.append(f"without an image: {self.no_image} rows, which are passed over")
+        return lines
+
+
+def in_words(kinds: Counter[str]) -> str:
+    """Kinds of files with their numbers, the most frequent first: "42 HEIC, 3 MP4"."""
+    shown = kinds.most_common(12)
+    more = sum(kinds.values()) - sum(count for _, count in shown)
+    return ", ".join(f"{count} {kind}" for kind, count in shown) + (f", {more} others" if more else "")
+
+
+def _way_out(kinds: Counter[str]) -> str:
+    ways = []
+    if {"HEIC", "HEIF", "HIF"} & kinds.keys():
+        ways.append("pip install pillow-heif")
+    if "AVIF" in kinds:
+        ways.append("pip install --upgrade pillow")
+    if kinds.keys() & {"ZIP", "TAR", "GZ", "TGZ", "RAR", "7Z"}:
+        ways.append("unpack the archives")
+    return f" -> {'; '.join(ways)}" if ways else ""
 
 
 def allowed_bad(total: int, max_bad_fraction: float) -> int:
@@ -77,6 +148,7 @@ class FileSource:
         seed: int,
         limits: Limits,
         max_bad_fraction: float,
+        listing: Listing | None = None,
     ) -> None:
         if not 0.0 <= max_bad_fraction <= 1.0:
             raise ImageError(f"max_bad_fraction is {max_bad_fraction}", hint="give a fraction between 0 and 1")
@@ -87,7 +159,9 @@ class FileSource:
         self.max_bad_fraction = max_bad_fraction
         self.quarantined: list[BadImage] = list(refused)
         self.on_bad: Callable[[BadImage], None] | None = None  # told of each file that `take` or `usable` finds bad
-        self.duplicates = 0
+        self.passed_over = Listing(root) if listing is None else listing
+        self.duplicates = self.passed_over.repeated
+        self._confines = _confines(root)
         self._known_ids: dict[Path, str] = {}
         self._sound: set[str] = set()
         self._kept: OrderedDict[str, Image.Image] = OrderedDict()
@@ -103,7 +177,12 @@ class FileSource:
     def _without_bad(self, ordered: list[Candidate]) -> list[tuple[Candidate, int]]:
         total = len(ordered) + len(self.quarantined)
         good: list[tuple[Candidate, int]] = []
+        beat = Heartbeat(self.name, len(ordered))
         for candidate in ordered:
+            beat.step()
+            if candidate.content is not None:
+                good.append((candidate, candidate.nbytes))
+                continue
             try:
                 good.append((candidate, check_image(candidate.path, self.limits)))
             except ImageError as error:
@@ -114,7 +193,8 @@ class FileSource:
     def _refuse(self, bad: Sequence[BadImage], total: int, allowed: int) -> None:
         if len(bad) <= allowed:
             return
-        listed = "".join(f"\n  {image.reason}" for image in bad[:_NAMED_IN_ERROR])
+        # A file's name may hold line breaks: one reason is one line.
+        listed = "".join(f"\n  {_CONTROLS.sub(' ', image.reason):.600}" for image in bad[:_NAMED_IN_ERROR])
         more = f"\n  and {len(bad) - _NAMED_IN_ERROR} more" if len(bad) > _NAMED_IN_ERROR else ""
         raise ImageError(
             f"{self.root}: {len(bad)} of {total} images cannot be used, {allowed} are allowed:{listed}{more}",
@@ -128,8 +208,8 @@ class FileSource:
         seen: set[str] = set()
         kept: list[Candidate] = []
         for candidate, nbytes in good:
-            if sharing[nbytes] > 1:
-                content = content_id(read_image_bytes(candidate.path, self.limits))
+            if candidate.content is not None or sharing[nbytes] > 1:
+                content = candidate.content or content_id(read_image_bytes(candidate.path, self.limits))
                 if content in seen:
                     self.duplicates += 1
                     continue
@@ -151,6 +231,7 @@ class FileSource:
             "duplicates": self.duplicates,
             "quarantined": [{"path": bad.path, "reason": bad.reason} for bad in self.quarantined],
             "max_bad_fraction": self.max_bad_fraction,
+            **self.passed_over.facts(),
             "listing": listing.hexdigest(),
         }
 
@@ -251,19 +332,35 @@ class FileSource:
             self._kept_bytes -= _nbytes(self._kept.popitem(last=False)[1])
 
     def _read(self, path: Path) -> bytes:
-        if not resolve(path).is_relative_to(self.root):
-            raise ImageError(f"{path}: lies outside {self.root}", hint="open only references of this source")
-        return read_image_bytes(path, self.limits)
+        table = table_of(path)
+        if not resolve(table or path).is_relative_to(self._confines):
+            raise ImageError(f"{shortened(path)}: lies outside {self.root}", hint="open only references of this source")
+        return read_image_bytes(path, self.limits) if table is None else read_cell(path, self.limits.max_bytes)
 
     def _decode(self, ref: ImageRef) -> Image.Image:
         path = Path(ref.origin)
         data = self._read(path)
         if ref.id.startswith("f-") and content_id(data) != ref.id:
             raise ImageError(
-                f"{path}: has changed since it was taken as {ref.id}",
+                f"{shortened(path)}: has changed since it was taken as {ref.id}",
                 hint="put the original file back, or start a new run",
             )
         return decode_image(data, path, self.limits)
+
+
+def _confines(root: Path) -> Path:
+    """The folder that files must lie in: `root`, or its whole repository inside the cache of the hub, where the files
+    of a snapshot are links to a folder beside it.
+    """
+    for folder in (root, *root.parents):
+        if folder.parent.name == "snapshots" and (folder.parents[1] / "blobs").is_dir():
+            return folder.parents[1]
+    return root
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a file lies in `root` once all links are followed."""
+    return resolve(path).is_relative_to(_confines(root))
 
 
 def resolve(path: Path) -> Path:
@@ -271,7 +368,9 @@ def resolve(path: Path) -> Path:
     try:
         return Path(os.path.realpath(path))
     except ValueError as error:
-        raise ImageError(f"{path}: cannot be resolved ({error})", hint="remove it from the images") from error
+        raise ImageError(
+            f"{shortened(path)}: cannot be resolved ({error})", hint="remove it from the images"
+        ) from error
 
 
 def _nbytes(image: Image.Image) -> int:

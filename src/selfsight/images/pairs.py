@@ -1,10 +1,10 @@
 """A folder of image pairs as Vision-Zero publishes them: `NAME_original.png` beside `NAME_modified.png`.
 
-The citizens see the original, the spy the modified one. The halves may have different extensions (.png .jpg .jpeg
-.webp in any case) and different sizes, which policies can take; folders inside are searched too. A half without its
-partner, two files for the same half, and an image that is neither are errors that name the file: such a folder is
-wrong as a whole. A pair goes into quarantine when either half is damaged, or when both are the same file, since then
-the spy would see the citizens' image.
+The citizens see the original, the spy the modified one. The halves may have different extensions (of those that
+folders read, in any case) and different sizes, which policies can take; folders inside are searched too. A half
+without its partner, two files for the same half, and an image that is neither are errors that name the file: such a
+folder is wrong as a whole. A pair goes into quarantine when either half is damaged, or when both are the same file,
+since then the spy would see the citizens' image.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from selfsight.images.files import BadImage, Candidate, FileSource, resolve
-from selfsight.images.folder import EXTENSIONS, walk_images
+from selfsight.images.folder import EXTENSIONS, walk
 from selfsight.images.safe import ImageError, Limits, check_image, content_id, read_image_bytes
 from selfsight.images.source import ImageRef
 
@@ -35,8 +35,9 @@ class PairFolder(FileSource):
         root = resolve(Path(path))
         if not root.is_dir():
             raise ImageError(f"{path}: is not a folder", hint="give the folder that holds the pairs")
-        candidates, refused, others = walk_images(root)
-        pairs = _pairs(candidates)
+        found, tables = walk(root)
+        others = sum(found.not_read.values()) + len(tables)
+        pairs, refused = _pairs(found.candidates), found.refused
         good: list[Candidate] = []
         self._partner: dict[Path, Path] = {}
         for original, modified in pairs:
@@ -54,6 +55,7 @@ class PairFolder(FileSource):
             seed=seed,
             limits=limits,
             max_bad_fraction=max_bad_fraction,
+            listing=found,
         )
         if not self._files:
             raise ImageError(

@@ -102,7 +102,9 @@ class BlankView(Wrapped):
         if found is None:
             return self.original.open(ref)
         width, height = int(found[1]), int(found[2])
-        if width * height > Limits().max_pixels:  # an id may come from a file that nobody vouches for
+        files = files_behind(self.original)
+        limits = Limits() if files is None else files.limits
+        if width * height > limits.max_pixels:  # an id may come from a file that nobody vouches for
             raise ImageError(
                 f"{ref.id}: is larger than any image that is opened", hint="the record that names it is damaged"
             )

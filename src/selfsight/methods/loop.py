@@ -20,7 +20,7 @@ import torch
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import summarise
-from selfsight.images import ImageError, ImageSource
+from selfsight.images import ImageError, ImageSource, telling
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
 from selfsight.methods.learning import learn_from
@@ -130,7 +130,8 @@ def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progr
     check_free(path)
     require_trackers(config.report_to)
     timings = Timings()
-    method = opening(config)
+    with telling(progress.note):
+        method = opening(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
         progress.note(f"run folder: {path}")
         return Loop(config, method, directory, progress, timings).drive()
@@ -149,7 +150,9 @@ def go_on(
         config = load_config(directory.config_path, overrides)
         refuse_changes(load_config(directory.config_path), config)
         require_trackers(config.report_to)
-        return Loop(config, opening(config), directory, progress, timings).drive()
+        with telling(progress.note):
+            method = opening(config)
+        return Loop(config, method, directory, progress, timings).drive()
 
 
 class Loop:

@@ -50,6 +50,8 @@ class Quarantine(Closing):
             write_table(listing, [{"name": name, "id": id} for name, id in files.listing()], IMAGES)
         self._writer = JsonlWriter(self.path)
         files.on_bad = self._found
+        for line in files.passed_over.notes():
+            note(f"images {line}")
         bad = files.quarantined
         if bad:
             more = f"; and {len(bad) - 3} more, see {self.path.name}" if len(bad) > 3 else ""

@@ -13,6 +13,8 @@ FIXED = {
     "revision": "the weights so far are those of the old model",
     "dtype": "the base model would be another one",
     "images": "rounds must not see the same image twice",
+    "image_column": "rounds must not see the same image twice",
+    "image_split": "rounds must not see the same image twice",
     "lora": "the checkpoints hold the weights that were trained so far",
     "optim.freeze_vision": "the checkpoints hold the weights that were trained so far",
     "evaluation.questions": "base and rounds are compared on the same questions",

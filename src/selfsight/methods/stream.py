@@ -5,9 +5,30 @@ from another place, and moving all later images up would make them depend on wha
 run would have to remember and could get wrong.
 """
 
+from typing import TypedDict
+
+from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
+from selfsight.images import Choice, Limits
 from selfsight.images.source import ImageRef, ImageSource
 from selfsight.images.views import files_behind
+
+
+class ImageOptions(TypedDict):
+    """What the settings say about images that are files."""
+
+    limits: Limits
+    choice: Choice
+    max_bad_fraction: float
+
+
+def image_options(config: EvolveConfig) -> ImageOptions:
+    """The settings about images that are files, as `image_source` and `spy_images` take them."""
+    return {
+        "limits": Limits(max_pixels=config.max_image_pixels),
+        "choice": Choice(config.image_column, config.image_split),
+        "max_bad_fraction": config.max_bad_fraction,
+    }
 
 
 def images_at(source: ImageSource, start: int, count: int) -> list[tuple[int, ImageRef]]:

@@ -17,8 +17,7 @@ from PIL import Image
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
-from selfsight.images import BlankView, DegradedView, ImageRef, ImageSource, Limits
-from selfsight.images.files import FileSource, resolve
+from selfsight.images import BlankView, DegradedView, ImageRef, ImageSource, Limits, files_below
 from selfsight.images.views import files_behind
 from selfsight.images.worlds import WorldSource
 from selfsight.report.reading import Trouble
@@ -129,16 +128,8 @@ def picture_source(config: EvolveConfig, root: str | None) -> ImageSource:
     if config.images.startswith("worlds"):
         source = _Drawn(seed=0)
     else:
-        given = resolve(Path(config.images).expanduser() if root is None else Path(root))
-        source = FileSource(
-            name=config.images,
-            root=given.parent if given.is_file() else given,
-            candidates=(),
-            refused=(),
-            seed=0,
-            limits=Limits(),
-            max_bad_fraction=0.0,
-        )
+        limits = Limits(max_pixels=config.max_image_pixels)
+        source = files_below(config.images, None if root is None else Path(root), limits)
     if config.method != "visplay" and config.vision_zero.spy_view == "blank":
         return BlankView(source)
     if config.method != "visplay" and config.vision_zero.spy_view == "degraded":

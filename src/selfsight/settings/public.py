@@ -8,8 +8,12 @@ _NAMES: Final = ("model", "images", "recipe")
 
 
 def without_folders(name: str) -> str:
-    """The last part of a path, so that it can be shown to others; ids of a hub and names of worlds stay whole."""
-    return Path(name).name if name.startswith(("/", ".", "~")) else name
+    """The last part of a path, so that it can be shown to others; ids of a hub and names of worlds stay whole.
+
+    Of several paths with commas between them, the last part of each.
+    """
+    parts = (part.strip() for part in name.split(","))
+    return ",".join(Path(part).name if part.startswith(("/", ".", "~")) else part for part in parts)
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

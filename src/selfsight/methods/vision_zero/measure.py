@@ -27,6 +27,7 @@ from selfsight.evaluate.games import (
 )
 from selfsight.evaluate.players import ModelPlayer
 from selfsight.methods.measuring import picture_size
+from selfsight.methods.stream import image_options
 from selfsight.methods.vision_zero.game import Game
 from selfsight.methods.vision_zero.rules import game_settings
 from selfsight.methods.vision_zero.scoring import vote_rates
@@ -72,6 +73,7 @@ def _deal(config: EvolveConfig, table: Table) -> tuple[Game, ...]:
         seed=seed,
         size=picture_size(config, table.questions),
         degradation=config.vision_zero.degradation,
+        **image_options(config),
     )
     return heldout_games(balanced(config.vision_zero.eval_games, settings), settings, images, seed=seed)
 

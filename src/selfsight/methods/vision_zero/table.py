@@ -12,7 +12,7 @@ from selfsight.errors import SelfsightError
 from selfsight.images import SpyImages, spy_images
 from selfsight.language import GamePack, get_game_pack
 from selfsight.language.prompts import PromptPack, get_pack
-from selfsight.methods.stream import images_at, refuse_too_many_bad
+from selfsight.methods.stream import image_options, images_at, refuse_too_many_bad
 from selfsight.methods.vision_zero.game import Game, deal
 from selfsight.methods.vision_zero.rules import game_settings
 from selfsight.policy import Policy
@@ -39,7 +39,7 @@ def open_spy_images(config: EvolveConfig) -> SpyImages:
         config.vision_zero.spy_view,
         seed=derive(config.seed, "images"),
         degradation=config.vision_zero.degradation,
-        max_bad_fraction=config.max_bad_fraction,
+        **image_options(config),
     )
 
 

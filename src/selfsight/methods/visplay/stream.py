@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from selfsight.config import EvolveConfig
 from selfsight.images import image_source
 from selfsight.images.source import ImageRef, ImageSource
-from selfsight.methods.stream import images_at, refuse_too_many_bad
+from selfsight.methods.stream import image_options, images_at, refuse_too_many_bad
 from selfsight.run import derive
 
 
 def open_images(config: EvolveConfig) -> ImageSource:
     """A run's images."""
-    return image_source(config.images, seed=derive(config.seed, "images"), max_bad_fraction=config.max_bad_fraction)
+    return image_source(config.images, seed=derive(config.seed, "images"), **image_options(config))
 
 
 def round_images(config: EvolveConfig) -> tuple[int, int]:
