@@ -409,8 +409,8 @@ def build_qwen3_5(folder: Path, *, seed: int = 0) -> Path:
     linear = {
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 4,
-        "linear_key_head_dim": 16,
-        "linear_value_head_dim": 16,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
     }
     config = Qwen3_5Config(
         text_config=_text(64, 4, 2, 1, len(tokenizer)) | linear | {"rope_parameters": _QWEN3_ROPE},

@@ -4,6 +4,7 @@ Plain transformers is a fresh model of the folder, given what `apply_chat_templa
 was rendered here, and no tokens that were put together here.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from selfsight.errors import SelfsightError
 from selfsight.language.prompts import Prompt
 from selfsight.policy import ModelOptions, Policy, Rollout, SampleRequest, Sampling
 from selfsight.policy.samplers.local import LocalSamplerOptions
-from tiny_models import BUILDERS, OTHER_BUILDERS, begin_with_bos
+from tiny_models import (
+    BUILDERS,
+    OTHER_BUILDERS,
+    as_the_hub_had_it,
+    begin_with_bos,
+    with_real_generation_config,
+    with_rows_beyond_the_tokenizer,
+)
 
 from .conftest import image, open_image
 
@@ -105,6 +113,16 @@ def test_log_probs_after_bos_are_those_of_transformers(tmp_path: Path, family: s
     assert largest_difference(policy, ASKED[:3]) < 1e-4
 
 
+@pytest.mark.parametrize("change", [with_real_generation_config, with_rows_beyond_the_tokenizer, as_the_hub_had_it])
+def test_folders_as_the_hub_has_them_agree_too(tmp_path: Path, change: Callable[[Path], Path]) -> None:
+    folder = change(BUILDERS["qwen2_5_vl"](tmp_path / "m"))
+    assert largest_difference(load(folder), ASKED) < 1e-4
+
+
+def test_a_folder_s_own_two_stop_tokens_both_end_an_answer(tmp_path: Path) -> None:
+    assert load(with_real_generation_config(BUILDERS["qwen2_5_vl"](tmp_path / "m"))).vlm.eos_ids == (2, 0)
+
+
 @pytest.mark.parametrize("budget", [64, 400, 32768])
 def test_linear_attention_keeps_its_state_where_samples_end_early_and_requests_follow(
     tmp_path: Path, budget: int
@@ -114,7 +132,9 @@ def test_linear_attention_keeps_its_state_where_samples_end_early_and_requests_f
         "tiny", OTHER_BUILDERS["qwen3_5"](tmp_path / "m"), open_image=open_image, options=ModelOptions(),
         sampling=LocalSamplerOptions(token_budget=budget),
     )  # fmt: skip
-    requests = [SampleRequest(str(k), prompt, n, k) for k, (prompt, n) in enumerate(zip(ASKED, (1, 7, 3, 8, 2)))]
+    requests = [
+        SampleRequest(str(k), prompt, n, k) for k, (prompt, n) in enumerate(zip(ASKED, (1, 7, 3, 8, 2), strict=True))
+    ]
     # Often enough the end comes early, and the rest must go on from its own state.
     policy.vlm.model.get_output_embeddings().weight.data[list(policy.vlm.eos_ids)] *= 4
     drawn = policy.sample(requests, Sampling(max_completion_length=12))

@@ -198,8 +198,12 @@ def _in_child(text: str, variables: str, conversations: str) -> tuple[dict[str, 
     try:
         child = subprocess.run(
             [sys.executable, "-I", template_child.__file__],
-            input=json.dumps(asked), capture_output=True, text=True, encoding="utf-8", timeout=_WALL_SECONDS, check=False,
-        )  # fmt: skip
+            input=json.dumps(asked),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=_WALL_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return None, "does not come to an end"
     if child.returncode != 0:  # killed by a limit, or out of memory outside the template

@@ -1,12 +1,13 @@
-"""Does a model see an image here as transformers' own forward pass sees it? Asked once, when a model is loaded.
+"""Does a model compute here what it computes in transformers? Asked once, when it is loaded.
 
 What a family makes of an image can hang on inputs that are not tokens or pixels: which tokens may look ahead (Gemma 3,
-PaliGemma), positions, a mask of its own. A family that was not tested here could want one that this package does not
-pass; transformers then takes its default in silence, and everything that is sampled and learned is slightly wrong.
+PaliGemma), positions, a mask. A family that was not tested here could want one that this package does not pass;
+transformers then takes its default in silence, and everything that is sampled and learned is slightly wrong.
 
-So prompts must get the tokens of transformers' own `apply_chat_template`, and a cache must divide among samples. And the
-last token of a prompt with one picture is asked for its log-probs twice: by `scoring`, with the inputs that
-the sampler and the learner use, and by the model with everything that its processor returns.
+Three questions are asked of the model itself, not of a list of names. Prompts must get the tokens of transformers' own
+`apply_chat_template`. The last token of a prompt with one picture must get the log-probs that the model computes from
+everything that its processor returns. And samples that share a prompt's cache must get the log-probs of a pass without
+cache (for models that use transformers' cache; the shared prefix has a probe in `vlm`).
 """
 
 from functools import partial
@@ -31,7 +32,7 @@ _PICTURE = ImageRef("probe", "a picture made at load")
 _TOKENS = 16  # the likeliest, whose log-probs are compared: those of others are mostly rounding in bfloat16
 # What a model's own code raises on inputs or a cache that it does not expect.
 FORWARD_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15}
 

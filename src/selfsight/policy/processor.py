@@ -225,7 +225,7 @@ class PromptEncoder:
         self._pictures[ref.id] = picture
 
     def as_processed(self, prompt: Prompt) -> dict[str, Tensor]:
-        """All that transformers makes of a prompt in one call: (1, P) token ids, pixels and whatever the model takes."""
+        """All that transformers makes of a prompt in one call: (1, P) token ids, pixels, whatever the model takes."""
         pictures = [{"type": "image", "image": self._open_image(ref)} for ref in prompt.images]
         return dict(
             self._apply(prompt, pictures, tokenize=True, return_dict=True, processor_kwargs={"return_tensors": "pt"})

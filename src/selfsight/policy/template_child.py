@@ -54,7 +54,7 @@ def _environment() -> Any:
     class Generation(Extension):
         """`{% generation %}` marks what an assistant wrote; the text is the same without it."""
 
-        tags = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 - the name and kind are jinja2's
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
