@@ -276,22 +276,20 @@ class PromptEncoder:
     def _specials(self, text: str) -> dict[str, bool]:
         """Keeps the tokenizer from adding special tokens to a text that begins with BOS, as transformers does.
 
-        Otherwise a template that writes BOS and a tokenizer that adds it would give two.
+        Otherwise a template that writes BOS and a tokenizer that adds it would give two. An image marker alone is the
+        middle of a prompt, and gets none either.
         """
         bos = self.tokenizer.bos_token
-        return {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        inner = text == self.processor.image_token or (bos and text.startswith(bos))
+        return {"add_special_tokens": False} if inner else {}
 
     def _encode_image(self, ref: ImageRef) -> EncodedImage:
-        marker = self.processor.image_token
-        ids, types, pixels = self._call_processor(marker, [self._open_image(ref)], {"add_special_tokens": False})
+        ids, types, pixels = self._call_processor(self.processor.image_token, [self._open_image(ref)])
         return EncodedImage(pixels, ids, types)
 
-    def _call_processor(
-        self, text: str, images: list[Image.Image], specials: dict[str, bool] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
-        specials = self._specials(text) if specials is None else specials
+    def _call_processor(self, text: str, images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
         # A list in a list: some processors take a flat one for a batch of prompts with an image each.
-        out = dict(self.processor(text=[text], images=[images], return_tensors="pt", **specials))
+        out = dict(self.processor(text=[text], images=[images], return_tensors="pt", **self._specials(text)))
         ids = out.pop("input_ids")[0].numpy().astype(np.int64)
         out.pop("attention_mask", None)
         out.pop("mm_token_type_ids", None)
