@@ -9,21 +9,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForImageTextToText,
+    AutoTokenizer,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Glm4vConfig,
+    Glm4vForConditionalGeneration,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
@@ -346,6 +361,148 @@ def build_gemma3(folder: Path, *, seed: int = 0) -> Path:
     )
 
 
+def build_qwen2_vl(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(_QWEN_SPECIAL, _QWEN_MARKER)
+    config = Qwen2VLConfig(
+        text_config=_text(64, 2, 2, 1, len(tokenizer))
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 4, 4]}},
+        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "patch_size": 14},
+        tie_word_embeddings=False,
+        **_qwen_ids(tokenizer),
+    )
+    model = Qwen2VLForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Qwen2VLImageProcessor", 14)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Qwen2VLProcessor"})
+
+
+_QWEN3_VISION = {
+    "depth": 2,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_heads": 2,
+    "patch_size": 16,
+    "out_hidden_size": 64,
+    "num_position_embeddings": 64,
+}
+_QWEN3_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 4, 4], "mrope_interleaved": True}
+
+
+def build_qwen3_vl_moe(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(_QWEN_SPECIAL, _QWEN_MARKER)
+    experts = {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2, "decoder_sparse_step": 1}
+    config = Qwen3VLMoeConfig(
+        text_config=_text(64, 2, 2, 1, len(tokenizer)) | experts | {"rope_parameters": _QWEN3_ROPE},
+        vision_config=_QWEN3_VISION | {"deepstack_visual_indexes": [0]},
+        tie_word_embeddings=False,
+        **_qwen_ids(tokenizer),
+    )
+    model = Qwen3VLMoeForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Qwen2VLImageProcessor", 16)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Qwen3VLProcessor"})
+
+
+def build_qwen3_5(folder: Path, *, seed: int = 0) -> Path:
+    """Three layers of linear attention, whose cache is a recurrent state, and one of full attention."""
+    tokenizer = _tokenizer(_QWEN_SPECIAL, _QWEN_MARKER)
+    linear = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
+    }
+    config = Qwen3_5Config(
+        text_config=_text(64, 4, 2, 1, len(tokenizer)) | linear | {"rope_parameters": _QWEN3_ROPE},
+        vision_config=_QWEN3_VISION,
+        tie_word_embeddings=False,
+        **_qwen_ids(tokenizer),
+    )
+    model = Qwen3_5ForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Qwen2VLImageProcessor", 16)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Qwen3VLProcessor"})
+
+
+def build_glm4v(folder: Path, *, seed: int = 0) -> Path:
+    names = ("begin_of_image", "end_of_image", "image", "begin_of_video", "end_of_video", "video")
+    tokenizer = _tokenizer([f"<|{name}|>" for name in names], "<|begin_of_image|><|image|><|end_of_image|>")
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
+    config = Glm4vConfig(
+        text_config=_text(64, 2, 2, 1, len(tokenizer))
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 4, 4]}},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "patch_size": 14,
+            "image_size": 56,
+            "out_hidden_size": 64,
+        },
+        image_token_id=ids["image"],
+        video_token_id=ids["video"],
+        image_start_token_id=ids["begin_of_image"],
+        image_end_token_id=ids["end_of_image"],
+        video_start_token_id=ids["begin_of_video"],
+        video_end_token_id=ids["end_of_video"],
+        tie_word_embeddings=False,
+    )
+    model = Glm4vForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = _qwen_image_processor("Glm4vImageProcessor", 14)
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "Glm4vProcessor"})
+
+
+def _clip() -> dict[str, object]:
+    vision = _siglip() | {"model_type": "clip_vision_model", "projection_dim": 64}
+    del vision["vision_use_head"]
+    return vision
+
+
+def build_llava(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(["<image>"], "<image>")
+    config = LlavaConfig(
+        text_config={"model_type": "llama"} | _text(64, 2, 2, 1, len(tokenizer)),
+        vision_config=_clip(),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+        tie_word_embeddings=False,
+    )
+    model = LlavaForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 56},
+        "crop_size": {"height": 56, "width": 56},
+    }
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "LlavaProcessor"} | _LLAVA)
+
+
+def build_llava_next(folder: Path, *, seed: int = 0) -> Path:
+    tokenizer = _tokenizer(["<image>"], "<image>")
+    grids = [[56, 112], [112, 56], [112, 112]]
+    config = LlavaNextConfig(
+        text_config={"model_type": "llama"} | _text(64, 2, 2, 1, len(tokenizer)),
+        vision_config=_clip(),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+        image_grid_pinpoints=grids,
+        tie_word_embeddings=False,
+    )
+    model = LlavaNextForConditionalGeneration(config)
+    _spread(model, seed)
+    image_processor = {
+        "image_processor_type": "LlavaNextImageProcessor",
+        "size": {"shortest_edge": 56},
+        "crop_size": {"height": 56, "width": 56},
+        "image_grid_pinpoints": grids,
+    }
+    return _save(folder, model, tokenizer, image_processor, {"processor_class": "LlavaNextProcessor"} | _LLAVA)
+
+
+_LLAVA = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "qwen2_5_vl": build_qwen2_5_vl,
     "qwen3_vl": build_qwen3_vl,
@@ -354,3 +511,83 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "smolvlm": build_smolvlm,
     "llava_onevision": build_llava_onevision,
 }
+
+# Families that load and are exact, but whose answers are computed with a prompt of their own.
+OTHER_BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "qwen2_vl": build_qwen2_vl,
+    "qwen3_vl_moe": build_qwen3_vl_moe,
+    "qwen3_5": build_qwen3_5,
+    "glm4v": build_glm4v,
+    "llava": build_llava,
+    "llava_next": build_llava_next,
+    "gemma3": build_gemma3,
+}
+
+
+def begin_with_bos(folder: Path, *, in_template: bool) -> Path:
+    """The folder with a tokenizer that puts `<bos>` in front of every text, as Gemma's and Llama's do.
+
+    `<bos>` is the id of a token that texts do not use, so that the weights need not change. With `in_template` the chat
+    template writes it too, as those of Gemma 3 and Idefics3-Llama3 do.
+    """
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    bos = "<|endoftext|>"
+    core = tokenizer.backend_tokenizer
+    core.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.convert_tokens_to_ids(bos))]
+    )
+    core.save(str(folder / "tokenizer.json"))
+    file = folder / "tokenizer_config.json"
+    stated = json.loads(file.read_text()) | {"bos_token": bos}
+    file.write_text(json.dumps(stated))
+    if in_template:
+        template = folder / "chat_template.jinja"
+        template.write_text("{{ bos_token }}" + template.read_text())
+    return folder
+
+
+def with_real_generation_config(folder: Path) -> Path:
+    """The folder with the generation_config.json that Qwen2.5-VL ships: near-greedy, a penalty, two stop tokens."""
+    stated = {
+        "bos_token_id": 0,
+        "pad_token_id": 0,
+        "do_sample": True,
+        "eos_token_id": [2, 0],
+        "repetition_penalty": 1.05,
+        "temperature": 1e-06,
+        "top_k": 1,
+        "top_p": 0.001,
+    }
+    (folder / "generation_config.json").write_text(json.dumps(stated))
+    return folder
+
+
+def with_rows_beyond_the_tokenizer(folder: Path, rows: int = 64) -> Path:
+    """The folder with more embedding rows than its tokenizer has tokens, as hub folders are padded."""
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    model.resize_token_embeddings(model.config.get_text_config().vocab_size + rows)
+    model.save_pretrained(folder)
+    return folder
+
+
+def as_the_hub_had_it(folder: Path) -> Path:
+    """A Qwen2.5-VL folder as of early 2025: keys `visual.` and `model.`, two shards, chat_template.json."""
+    weights = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): value
+        for name, value in weights.items()
+    }
+    names = sorted(old)
+    shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, held in shards.items():
+        save_file({name: old[name] for name in held}, folder / file, {"format": "pt"})
+    (folder / "model.safetensors").unlink()
+    where = {name: file for file, held in shards.items() for name in held}
+    index = {"metadata": {"total_size": sum(v.nbytes for v in old.values())}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    template = folder / "chat_template.jinja"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template.read_text()}))
+    template.unlink()
+    return folder

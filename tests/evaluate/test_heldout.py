@@ -349,7 +349,7 @@ def test_pictures_have_the_size_of_the_pack_unless_another_is_asked_for(
         return encode(self, text, images)
 
     monkeypatch.setattr(PromptEncoder, "_call_processor", watched)
-    monkeypatch.setattr("selfsight.policy.policy.check_images_are_seen", lambda vlm: 0.0)  # it looks at a picture, too
+    monkeypatch.setattr("selfsight.policy.policy.check_model", lambda vlm: None)  # it looks at a picture, too
     asked: list[list[HeldOutQuestion]] = []
     draw = heldout_module.heldout_questions
 

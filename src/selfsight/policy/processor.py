@@ -25,6 +25,7 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
+from selfsight.policy.chat_template import TEMPLATE_ERRORS, ChatTemplate, load_template
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,9 @@ class EncodedImage:
         return sum(tensor.nbytes for tensor in self.pixels.values())
 
 
-def load_processor(folder: Path, config: Any) -> Any:
-    """The model's processor without its video part, PIL image backend."""
+def load_processor(folder: Path, config: Any) -> tuple[Any, ChatTemplate]:
+    """The model's processor without its video part, PIL image backend; and its chat template."""
     from transformers import AutoTokenizer
-
-    # By its own name: under the package's, older versions say that it needs torchvision, even for the PIL backend.
-    from transformers.models.auto.image_processing_auto import AutoImageProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 
     model_type = config.model_type
@@ -89,16 +87,44 @@ def load_processor(folder: Path, config: Any) -> Any:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+        image_processor = _load_image_processor(folder, model_type)
+        template = load_template(folder, tokenizer)
+        arguments = _processor_arguments(folder, base)
+        return _image_only(base)(image_processor, tokenizer, chat_template=template.text, **arguments), template
+    except (OSError, ValueError, ImportError, TypeError, AttributeError, KeyError) as error:
         hint = "The folder needs tokenizer.json and preprocessor_config.json beside the weights."
-        if "torchvision" in str(error).lower():  # for some families before 5.19
+        if "torchvision" in str(error).lower():
+            # Some families need it for images too; more of them did before 5.19.
             hint = f"Install transformers 5.19 or newer (this is {version('transformers')}), or torchvision."
+        elif all((folder / name).is_file() for name in ("tokenizer.json", "preprocessor_config.json")):
+            hint = "Compare preprocessor_config.json and processor_config.json with those of the model's publisher."
         raise SelfsightError(
             f"Model {folder}: its tokenizer or image processor cannot be loaded ({error}).", hint=hint
         ) from error
-    template = _chat_template(folder, tokenizer)
-    return _image_only(base)(image_processor, tokenizer, chat_template=template, **_processor_arguments(folder, base))
+
+
+def _load_image_processor(folder: Path, model_type: str) -> Any:
+    """The folder's image processor, also where it is described in a way that transformers no longer reads.
+
+    Early Qwen2.5-VL folders name a class that was renamed (`Qwen2_5_VLImageProcessor`), and some folders state the
+    bounds of an image's area as `min_pixels` and `max_pixels` inside `size`.
+    """
+    # By its own name: under the package's, older versions say that it needs torchvision, even for the PIL backend.
+    from transformers.models.auto import image_processing_auto as auto
+
+    stated = auto.get_image_processor_config(folder)
+    overrides: dict[str, Any] = {}
+    size = stated.get("size")
+    if isinstance(size, dict) and {"min_pixels", "max_pixels"} & size.keys():
+        edges = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
+        overrides["size"] = {edges.get(name, name): value for name, value in size.items()}
+    name = str(stated.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
+    known = {str(one) for several in auto.IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in several.values()}
+    own = auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("pil")
+    if name and not {name, f"{name}Pil", f"{name}Fast"} & known and own is not None:
+        logger.info("Model %s: transformers has no %s; its image processor is %s", folder.name, name, own)
+        return auto.get_image_processor_class_from_name(own).from_pretrained(folder, **overrides)
+    return auto.AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, **overrides)
 
 
 def _image_only(base: Any) -> Any:
@@ -133,20 +159,6 @@ def _processor_arguments(folder: Path, base: Any) -> dict[str, Any]:
     stored = json.loads(file.read_text(encoding="utf-8"))
     taken = {"self", "image_processor", "tokenizer", "video_processor", "chat_template", "kwargs"}
     return {name: stored[name] for name in _init_names(base) if name in stored and name not in taken}
-
-
-def _chat_template(folder: Path, tokenizer: Any) -> str:
-    for name in ("chat_template.jinja", "chat_template.json"):
-        file = folder / name
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            return text if file.suffix == ".jinja" else str(json.loads(text)["chat_template"])
-    if isinstance(tokenizer.chat_template, str):
-        return tokenizer.chat_template
-    raise SelfsightError(
-        f"Model {folder}: has no chat template.",
-        hint="Add chat_template.jinja to the folder (instruction-tuned models ship one).",
-    )
 
 
 class _Recent(Generic[Key, Value]):
@@ -185,7 +197,7 @@ class PromptEncoder:
         prompt_cache: int = 8192,
     ) -> None:
         self.folder = folder
-        self.processor = load_processor(folder, config)
+        self.processor, self.template = load_processor(folder, config)
         self.tokenizer = self.processor.tokenizer
         _bound_area(folder, self.processor.image_processor, *area)
         self._pictures: dict[str, Image.Image] = {}
@@ -213,9 +225,11 @@ class PromptEncoder:
         self._pictures[ref.id] = picture
 
     def as_processed(self, prompt: Prompt) -> dict[str, Tensor]:
-        """All that the model's processor makes of a prompt with images; (1, P) token ids first."""
-        pictures = [self._open_image(ref) for ref in prompt.images]
-        return dict(self.processor(text=[self._render(prompt)], images=[pictures], return_tensors="pt"))
+        """All that transformers makes of a prompt in one call: (1, P) token ids, pixels, whatever the model takes."""
+        pictures = [{"type": "image", "image": self._open_image(ref)} for ref in prompt.images]
+        return dict(
+            self._apply(prompt, pictures, tokenize=True, return_dict=True, processor_kwargs={"return_tensors": "pt"})
+        )
 
     def decode(self, token_ids: np.ndarray) -> str:
         return str(self.tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
@@ -227,7 +241,7 @@ class PromptEncoder:
         text = self._render(prompt)
         images = prompt.images
         if not images:
-            ids = np.asarray(self.tokenizer(text)["input_ids"], dtype=np.int64)
+            ids = np.asarray(self.processor(text=[text], **self._specials(text))["input_ids"][0], dtype=np.int64)
             return EncodedPrompt(ids, np.zeros_like(ids), ())
         if len(images) not in self._splice:
             self._splice[len(images)] = self._splice_agrees(images, text)
@@ -239,13 +253,19 @@ class PromptEncoder:
         return EncodedPrompt(ids, numbers, images)
 
     def _render(self, prompt: Prompt) -> str:
-        user: list[dict[str, str]] = [{"type": "text", "text": self._plain(prompt.user)}]
-        user[:0] = [{"type": "image"} for _ in prompt.images]
-        messages: list[dict[str, object]] = [{"role": "user", "content": user}]
-        if prompt.system is not None:
-            content = [{"type": "text", "text": self._plain(prompt.system)}]
-            messages.insert(0, {"role": "system", "content": content})
-        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return str(self._apply(prompt, [{"type": "image"} for _ in prompt.images], tokenize=False))
+
+    def _apply(self, prompt: Prompt, pictures: list[dict[str, Any]], **how: Any) -> Any:
+        system = None if prompt.system is None else self._plain(prompt.system)
+        messages = self.template.messages(self._plain(prompt.user), pictures, system)
+        try:
+            return self.processor.apply_chat_template(messages, add_generation_prompt=True, **how)
+        except TEMPLATE_ERRORS as error:
+            raise SelfsightError(
+                f"Model file {self.template.file}: its chat template fails on a prompt ({type(error).__name__}: "
+                f"{error}).",
+                hint="Use the template that the model's publisher ships.",
+            ) from error
 
     def _plain(self, text: str) -> str:
         """Breaks control tokens written out in a text, so that a question cannot forge a turn or an image."""
@@ -253,13 +273,23 @@ class PromptEncoder:
             text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
+    def _specials(self, text: str) -> dict[str, bool]:
+        """Keeps the tokenizer from adding special tokens to a text that begins with BOS, as transformers does.
+
+        Otherwise a template that writes BOS and a tokenizer that adds it would give two. An image marker alone is the
+        middle of a prompt, and gets none either.
+        """
+        bos = self.tokenizer.bos_token
+        inner = text == self.processor.image_token or (bos and text.startswith(bos))
+        return {"add_special_tokens": False} if inner else {}
+
     def _encode_image(self, ref: ImageRef) -> EncodedImage:
         ids, types, pixels = self._call_processor(self.processor.image_token, [self._open_image(ref)])
         return EncodedImage(pixels, ids, types)
 
     def _call_processor(self, text: str, images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor]]:
         # A list in a list: some processors take a flat one for a batch of prompts with an image each.
-        out = dict(self.processor(text=[text], images=[images], return_tensors="pt"))
+        out = dict(self.processor(text=[text], images=[images], return_tensors="pt", **self._specials(text)))
         ids = out.pop("input_ids")[0].numpy().astype(np.int64)
         out.pop("attention_mask", None)
         out.pop("mm_token_type_ids", None)
@@ -275,6 +305,10 @@ class PromptEncoder:
             np.asarray(self.tokenizer(part, add_special_tokens=False)["input_ids"], dtype=np.int64)
             for part in text.split(self.processor.image_token)
         ]
+        if not self._specials(text):
+            # What the tokenizer adds in front of a text (BOS, or nothing).
+            added = np.asarray(self.tokenizer("")["input_ids"], dtype=np.int64)
+            parts[0] = np.concatenate([added, parts[0]])
         ids, numbers = [parts[0]], [np.zeros_like(parts[0])]
         for number, (ref, part) in enumerate(zip(images, parts[1:], strict=True), 1):
             encoded = self.image(ref)
@@ -320,6 +354,11 @@ def _bound_area(folder: Path, image_processor: Any, smallest: int | None, larges
             hint="Remove min_pixels and max_pixels for this model.",
         )
     size = dict(image_processor.size)
+    # The bound that was asked for holds; the folder's own gives way where the two contradict each other.
+    if largest is not None and smallest is None and (size.get("shortest_edge") or 0) > largest:
+        smallest = largest
+    if smallest is not None and largest is None and (size.get("longest_edge") or smallest) < smallest:
+        largest = smallest
     image_processor.size = size | {
         edge: area for edge, area in (("shortest_edge", smallest), ("longest_edge", largest)) if area is not None
     }

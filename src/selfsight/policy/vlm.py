@@ -7,7 +7,7 @@ tries may be used, and whether the logits are the head's output and nothing else
 import copy
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +56,7 @@ class Vlm:
         self.folder, self.model, self.encoder, self.options = folder, model, encoder, options
         self.device = torch.device(options.device)
         self.text_config = model.config.get_text_config()
-        self.eos_ids = _eos_ids(model, encoder)
+        self.eos_ids = _with_turn_end(_eos_ids(model, encoder), encoder)
         tokenizer = encoder.tokenizer
         self.pad_id = self.eos_ids[0] if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
         self.banned = torch.zeros(self.text_config.vocab_size, dtype=torch.bool, device=self.device)
@@ -220,6 +220,42 @@ def _eos_ids(model: Any, encoder: PromptEncoder) -> tuple[int, ...]:
             hint="Set eos_token_id in generation_config.json.",
         )
     return tuple(dict.fromkeys(int(token) for token in ids))
+
+
+def _with_turn_end(stop_ids: tuple[int, ...], encoder: PromptEncoder) -> tuple[int, ...]:
+    """The stop ids, and the token that ends an assistant's turn in the chat template if the folder does not state it.
+
+    Without it no answer would ever be finished: all would run to the length limit and count as abstentions. A special
+    token that follows every answer in the template is what the model was trained to end its answers with.
+    """
+    after = encoder.template.after_answer
+    if after is None:
+        return stop_ids
+    tokenizer = encoder.tokenizer
+    following = tokenizer(after, add_special_tokens=False)["input_ids"]
+    if set(following) & set(stop_ids):
+        return stop_ids
+    stated = ", ".join(f"{token!r} ({id_})" for id_, token in _named(tokenizer, stop_ids))
+    special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ends = [id_ for id_ in following if id_ in special and id_ not in encoder.placeholder_ids]
+    if not ends:
+        logger.warning(
+            "Model %s: no stop token follows an answer in its chat template, but %r; stop tokens are %s. "
+            "Answers may all run to max_completion_length: set eos_token_id in generation_config.json",
+            encoder.folder.name, after, stated,
+        )  # fmt: skip
+        return stop_ids
+    ((_, name),) = _named(tokenizer, ends[:1])
+    logger.warning(
+        "Model %s: its chat template ends an answer with %r (%d), which is not among its stop tokens, %s; "
+        "answers stop there too",
+        encoder.folder.name, name, ends[0], stated,
+    )  # fmt: skip
+    return (*stop_ids, ends[0])
+
+
+def _named(tokenizer: Any, ids: Sequence[int]) -> list[tuple[int, str]]:
+    return [(id_, str(tokenizer.convert_ids_to_tokens(id_))) for id_ in ids]
 
 
 def _choose_backend(vlm: Vlm) -> tuple[str, str]:

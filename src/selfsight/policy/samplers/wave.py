@@ -86,11 +86,16 @@ class Wave:
         left = int(running.sum())  # all that a GPU is waited for, in a step that drops no row
         self.done = left == 0 or self._drawn == self._length
         if not self.done and left < _COMPACT_BELOW * len(active):
-            kept = running.cpu().nonzero()[:, 0]
-            self._keep(kept)
-            kept = kept.to(active.device)
-            self._active, chosen = active[kept], chosen[kept]
-        self.last = chosen
+            self.last = chosen
+            self.drop_to(running.cpu().nonzero()[:, 0])
+        else:
+            self.last = chosen
+
+    def drop_to(self, rows: Tensor) -> None:
+        """Computes these of the running samples from now on; `rows` ascend, on the CPU."""
+        self._keep(rows)
+        rows = rows.to(self._active.device)
+        self._active, self.last = self._active[rows], self.last[rows]
 
     def _keep(self, rows: Tensor) -> None:
         """Computes these of the rows from now on, ascending, on the CPU."""
@@ -160,6 +165,7 @@ class CachedWave(Wave):
     def __init__(self, vlm: Vlm, asked: Asked, sampling: Sampling, eos: Tensor, image_inputs: ImageInputs) -> None:
         super().__init__(vlm, asked, sampling, eos)
         ((request, prompt),) = asked
+        self._prompt_length = len(prompt)
         places, self._position = vlm.positions(prompt)
         out = vlm.model(
             input_ids=torch.from_numpy(prompt.input_ids)[None].to(vlm.device),
@@ -169,7 +175,8 @@ class CachedWave(Wave):
             **image_inputs(prompt.images),
         )
         self._cache: Any = out.past_key_values
-        self._cache.batch_repeat_interleave(request.n)
+        # Every kind of layer has reorder_cache, those with a convolution's or a recurrent state included.
+        self._cache.reorder_cache(torch.zeros(request.n, dtype=torch.long, device=vlm.device))
         self._first = out.logits[:, -1].clone().expand(request.n, -1)
 
     def next(self) -> Tensor:
@@ -186,10 +193,10 @@ class CachedWave(Wave):
         return logits
 
     def _keep(self, rows: Tensor) -> None:
-        self._cache.batch_select_indices(rows.to(self.vlm.device))
+        self._cache.reorder_cache(rows.to(self.vlm.device))
 
     def _prompt_tokens(self) -> int:
-        return int(self._cache.get_seq_length())
+        return self._prompt_length
 
 
 def next_logits(vlm: Vlm, waves: Sequence[SharedWave]) -> Tensor:
