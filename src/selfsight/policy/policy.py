@@ -21,6 +21,7 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
+from selfsight.policy.folder_check import opening_errors
 from selfsight.policy.image_probe import check_images_are_seen
 from selfsight.policy.learner import Learner, LearnerOptions, Reference
 from selfsight.policy.loading import ModelOptions
@@ -79,7 +80,8 @@ class Policy:
         """A policy from a model folder; frozen unless `learning` is given."""
         options = options if options is not None else ModelOptions()
         vlm = Vlm.open(model, options, open_image, trainable=learning is not None)
-        check_images_are_seen(vlm)
+        with opening_errors(vlm.folder, "first prompt with a picture"):
+            check_images_are_seen(vlm)
         learner = Learner(vlm, learning) if learning is not None else None
         return cls(name, vlm, learner, LocalSampler(vlm, sampling))
 
