@@ -164,7 +164,7 @@ def require_tokens_fit(folder: Path, model: Any, tokenizer: Any) -> None:
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest >= rows:
         raise SelfsightError(
-            f"Model {folder}: its tokenizer has the token {plain_text(token)[:100]!r} of id {largest}, but the model has "
-            f"{rows} embeddings only.",
-            hint="Use the tokenizer that belongs to the model, or resize the embeddings and train the added tokens first.",
+            f"Model {folder}: its tokenizer has the token {plain_text(token)[:100]!r} of id {largest}, but the model "
+            f"has {rows} embeddings only.",
+            hint="Use the tokenizer that belongs to the model, or resize the embeddings and train the new ones first.",
         )

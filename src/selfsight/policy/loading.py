@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from selfsight.errors import SelfsightError
+from selfsight.language.model_files import read_object
 from selfsight.policy.folder_check import check_folder, opening_errors
 from selfsight.policy.loaded_check import bounded_building, require_all_weights, require_finite
 from selfsight.policy.patches import embed_patches_by_products
@@ -102,7 +103,7 @@ def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Mo
 
     Dropout never runs (eval mode also while learning), so that sampler and learner agree on every log-prob.
     """
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText, GenerationConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # its bars for loading and saving would break ours
@@ -117,11 +118,13 @@ def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Mo
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            generation_config=_special_tokens(folder),
             ignore_mismatched_sizes=True,  # reported, and then refused by `require_all_weights`
             output_loading_info=True,
         )
     require_all_weights(folder, model, report)
-    model.generation_config = _stop_tokens(model)
+    # Without generation_config.json, transformers has taken one from config.json.
+    model.generation_config = _only_special_tokens(GenerationConfig(), vars(model.generation_config))
     with opening_errors(folder, "model"):
         model.to(options.device)
     require_finite(folder, model)
@@ -159,16 +162,22 @@ def _quiet_reports() -> Iterator[None]:
             handler.removeFilter(clean)
 
 
-def _stop_tokens(model: Any) -> Any:
-    """A generation configuration of the special tokens alone: sampling goes by nothing else of the folder's.
+def _special_tokens(folder: Path) -> Any:
+    """The folder's generation configuration with the special tokens alone; None where it has no such file.
 
-    The folder's own may hold values that transformers reads but refuses to write when the model is saved.
+    Sampling goes by nothing else of it. The rest can hold values that transformers refuses to read, or reads but
+    refuses to write when the trained model is saved.
     """
     from transformers import GenerationConfig
 
-    found = model.generation_config
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    return GenerationConfig(**{name: getattr(found, name, None) for name in names})
+    file = folder / "generation_config.json"
+    return _only_special_tokens(GenerationConfig(), read_object(file)) if file.exists() else None
+
+
+def _only_special_tokens(config: Any, found: dict[str, Any]) -> Any:
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, found.get(name))
+    return config
 
 
 def _parts_with_config(model: nn.Module, config: object) -> Iterator[tuple[str, nn.Module]]:
