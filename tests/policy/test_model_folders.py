@@ -1,4 +1,4 @@
-"""Damaged, hostile and merely unusual model folders: each is loaded right, or refused by a SelfsightError with the cause.
+"""Damaged, hostile and merely unusual model folders: each is loaded right, or refused with the cause.
 
 Nothing else may come out of a folder: no other exception, no stall, no control character, no gigabytes.
 """
@@ -179,7 +179,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "weights empty": (text("model.safetensors", ""), "truncated"),
     "weights of a huge header": (all_of(lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64)), "truncated"),
     "weights with a bad header": (
-        all_of(lambda f: (f / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]" + b"0" * 64)), "header",
+        all_of(lambda f: (f / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]" + b"0" * 64)),
+        "header",
     ),
     "weights with escapes": (
         weights(lambda state: state | {"\x1b]0;PWNED\x07\x1b[2J": torch.zeros(1)}), "control characters",
@@ -344,14 +345,14 @@ def test_adapters_in_the_vision_tower_are_counted_and_refused_when_there_are_no_
 ) -> None:
     load(learning=FAST, lora=LoraOptions(rank=2, targets=("q_proj", "up_proj")))
     assert "2 of 6 LoRA adapters lie in the vision tower" in caplog.text
-    with pytest.raises(SelfsightError, match="all 2 layers .* in the vision tower"):
+    with pytest.raises(SelfsightError, match=r"all 2 layers .* in the vision tower"):
         load(learning=FAST, lora=LoraOptions(rank=2, targets=("qkv",)), freeze_vision=True)
 
 
 def test_a_device_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == "cpu"
-    with pytest.raises(SelfsightError, match="device=cuda: .* no CUDA device"):
+    with pytest.raises(SelfsightError, match=r"device=cuda: .* no CUDA device"):
         open_policy(load_config("visplay-smoke", ["device=cuda", "model=/nowhere"]), "x", open_image, trainable=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
