@@ -23,7 +23,7 @@ from pydantic import Field, Strict, ValidationError, model_validator
 from selfsight.errors import SelfsightError
 from selfsight.recipes import dump_yaml, parse_yaml, read_recipe
 from selfsight.recipes.explain import explained, options
-from selfsight.settings import Count, FolderName, Fraction, Settings, Share, Text
+from selfsight.settings import Count, Device, FolderName, Fraction, Settings, Share, Text
 from selfsight.settings.alarms import AlarmSettings, MaxUnreadable
 from selfsight.settings.images import ImageSettings
 from selfsight.settings.report_to import ReportTo
@@ -266,6 +266,9 @@ class EvolveConfig(ImageSettings):
     backend: Literal["auto", "shared", "padded"] = Field(
         default="auto",
         description="how groups are computed: shared (the prompt once per group), padded (plain batch), auto",
+    )
+    device: Device = Field(
+        default="auto", description="auto (cuda if there is one, else cpu), cpu, cuda or cuda:N; mps is not supported"
     )
     threads: Count | None = Field(default=None, description="CPU threads of torch; null: torch's own choice")
     min_pixels: Count | None = Field(

@@ -7,6 +7,7 @@ local model never uses.
 """
 
 import os
+import platform
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -147,6 +148,8 @@ def check_devices() -> Check:
     """CUDA devices, by asking torch only where a driver is in sight."""
     if _installed("torch") is None:
         return Check("devices", "fail", "unknown", "torch is missing")
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return Check("devices", "ok", "CPU (the Apple GPU, mps, is not supported: device=auto takes the CPU)")
     if not (Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi")):
         return Check("devices", "ok", "CPU (no NVIDIA driver in sight)")
     import torch
@@ -155,7 +158,8 @@ def check_devices() -> Check:
         advice = "this torch cannot use the GPU: its build, the driver or CUDA_VISIBLE_DEVICES does not match"
         return Check("devices", "warn", f"a GPU driver, but torch {torch.__version__} sees no device", advice)
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return Check("devices", "ok", ", ".join(f"{p.name} ({p.total_memory / GIB:.0f} GiB)" for p in found))
+    named = ", ".join(f"cuda:{i} {p.name} ({p.total_memory / GIB:.0f} GiB)" for i, p in enumerate(found))
+    return Check("devices", "ok", named)
 
 
 def check_threads() -> Check:

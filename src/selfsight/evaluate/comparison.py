@@ -136,7 +136,7 @@ def _how_to_agree(other: Sequence[tuple[str, object, object]]) -> str:
 
 def _folder(side: Side) -> Path:
     """The folder of a side's model."""
-    from selfsight.policy.loading import check_folder
+    from selfsight.policy.folder_check import check_folder
     from selfsight.policy.open import model_folder
 
     if isinstance(side, ModelSide):
@@ -172,14 +172,13 @@ def _ask(
 
 
 def _open(side: Side, folder: Path, asking: Asking) -> "Policy":
-    import torch
-
     from selfsight.images.worlds import WorldSource
     from selfsight.policy import ModelOptions, Policy
+    from selfsight.policy.device import choose_device
 
     options = ModelOptions(
         dtype=side.config.dtype if isinstance(side, RoundSide) else "float32",
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=choose_device("auto"),
         min_pixels=asking.min_pixels,
         max_pixels=asking.max_pixels,
     )

@@ -7,7 +7,6 @@ family. The questions are in questions.py, what is kept of the answers in answer
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from selfsight.evaluate.answers import Answered, summarise
 from selfsight.evaluate.named import resolve_model
@@ -17,6 +16,7 @@ from selfsight.images.worlds import WorldSource
 from selfsight.language import count_votes
 from selfsight.language.prompts import PromptPack, get_pack, taught_pack
 from selfsight.policy import ModelOptions, Policy, Rollout, SampleRequest, Sampling
+from selfsight.policy.device import choose_device
 from selfsight.policy.open import model_folder
 from selfsight.run.seeds import derive
 
@@ -44,7 +44,7 @@ def evaluate_model(
         max_completion_length = ANSWER_LENGTHS[pack.name]
     if picture_size is None:
         picture_size = PICTURE_SIZES[pack.name]
-    options = ModelOptions(device="cuda" if torch.cuda.is_available() else "cpu")
+    options = ModelOptions(device=choose_device("auto"))
     answered = answer_questions(
         Policy.load("model", folder, open_image=WorldSource.open_any, options=options),
         pack,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from PIL import Image
 
 from selfsight.images.source import ImageRef
@@ -19,6 +18,7 @@ from selfsight.language import GamePack, get_game_pack
 from selfsight.language.prompts import taught_pack
 from selfsight.methods.vision_zero import Completion, Game, Request, advance, open_requests
 from selfsight.policy import ModelOptions, Policy, SampleRequest, Sampling
+from selfsight.policy.device import choose_device
 
 # Tokens for a clue or a vote, by prompt pack: as for the answers of the built-in evaluation.
 COMPLETION_LENGTHS = {"compact": 64, "full": 1024}
@@ -60,7 +60,7 @@ class ModelPlayer:
 
 def open_player(folder: Path, open_image: Callable[[ImageRef], Image.Image]) -> ModelPlayer:
     """A model's folder as a frozen player, in the wording that it was taught."""
-    options = ModelOptions(device="cuda" if torch.cuda.is_available() else "cpu")
+    options = ModelOptions(device=choose_device("auto"))
     policy = Policy.load(folder.name, folder, open_image=open_image, options=options)
     return ModelPlayer(policy, get_game_pack(taught_pack(folder)))
 

@@ -11,7 +11,6 @@ Left out: few-shot examples (they set the answer prior), question types and the 
 (VisPlay, arXiv 2511.15661, labels by vote, so a proposed answer would only be a second thing to parse).
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language import parse
 from selfsight.language.keys import key_of
+from selfsight.language.model_files import read_object
 from selfsight.language.parse import Reading
 from selfsight.language.question_reader import read_bare_question, read_tagged_question, tagged_question_span
 
@@ -190,11 +190,16 @@ def get_pack(name: str) -> PromptPack:
 
 
 def taught_pack(folder: Path) -> str:
-    """The name of the pack that a model folder says it was taught, in its config.json; `full` when it names none."""
+    """The name of the pack that a model folder says it was taught, in its config.json; `full` when it names none.
+
+    Raises:
+        SelfsightError: config.json cannot be read, or it names a pack that does not exist.
+    """
     file = folder / "config.json"
-    try:
-        return str(dict(json.loads(file.read_text(encoding="utf-8"))).get(PACK_KEY, "full"))
-    except (OSError, ValueError, TypeError) as error:
+    name = read_object(file).get(PACK_KEY, "full")
+    if not isinstance(name, str) or name not in PACKS:
         raise SelfsightError(
-            f"Model file {file}: cannot be read ({error}).", hint="Give a folder saved with save_pretrained."
-        ) from error
+            f"Model file {file}: {PACK_KEY} is {str(name)[:100]!r}, which is no prompt pack.",
+            hint=f"Set it to one of: {', '.join(sorted(PACKS))}; or remove the key.",
+        )
+    return name

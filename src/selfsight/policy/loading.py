@@ -8,7 +8,6 @@ Left out: quantised loading (the gradients of a quantised base need their own pa
 LoRA (it would make the learner score other probabilities than the sampler drew from).
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -18,26 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from selfsight.errors import SelfsightError
+from selfsight.language.model_files import read_object
+from selfsight.policy.folder_check import check_folder, opening_errors
 from selfsight.policy.hub import download_hint
+from selfsight.policy.loaded_check import bounded_building, require_all_weights, require_finite
 from selfsight.policy.patches import embed_patches_by_products
 from selfsight.policy.windows import attend_by_length
+from selfsight.run.progress import plain_text
 
 logger = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-_CONFIG_FILES = (
-    "config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "tokenizer_config.json",
-)
-_CODE_KEYS = ("auto_map", "_attn_implementation_internal")
 
 
 @dataclass(frozen=True)
@@ -105,78 +99,86 @@ def resolve_folder(path: str | Path, *, revision: str | None = None) -> Path:
     return Path(found)
 
 
-def check_folder(folder: Path) -> None:
-    """Refuses a folder that asks for code, or that lacks what loading needs; names the file and the key."""
-    if not (folder / "config.json").is_file():
-        raise SelfsightError(
-            f"Model {folder}: config.json is missing.",
-            hint="Give the folder that holds config.json and *.safetensors.",
-        )
-    for name in _CONFIG_FILES:
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SelfsightError(
-                f"Model file {file}: cannot be read ({error}).", hint="Download or save the model again."
-            ) from error
-        for key in _CODE_KEYS:
-            if _contains_key(content, key):
-                raise SelfsightError(
-                    f"Model file {file}: asks for code outside transformers (key {key!r}); not loaded.",
-                    hint="selfsight never runs code from a model folder. Use the architecture's version that "
-                    "is part of transformers (often the repository whose name ends in -hf).",
-                )
-    if not any(folder.glob("*.safetensors")):
-        raise SelfsightError(
-            f"Model {folder}: no *.safetensors file.",
-            hint="Convert pickled weights first; selfsight does not open .bin or .pt files.",
-        )
-
-
-def _contains_key(content: Any, key: str) -> bool:
-    if isinstance(content, dict):
-        return key in content or any(_contains_key(value, key) for value in content.values())
-    if isinstance(content, list):
-        return any(_contains_key(value, key) for value in content)
-    return False
-
-
 def load_model(folder: Path, options: ModelOptions, *, trainable: bool) -> nn.Module:
     """The Hugging Face model of a checked folder, in eval mode, with `requires_grad` set as the options say.
 
     Dropout never runs (eval mode also while learning), so that sampler and learner agree on every log-prob.
     """
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText, GenerationConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # its bars for loading and saving would break ours
-    check_folder(folder)
+    stored = check_folder(folder)
     full = trainable and options.lora is None
     dtype = torch.float32 if full else getattr(torch, options.dtype)
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+    with opening_errors(folder, "model"), _quiet_reports(), bounded_building(folder, stored):
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            generation_config=_special_tokens(folder),
+            ignore_mismatched_sizes=True,  # reported, and then refused by `require_all_weights`
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise SelfsightError(
-            f"Model {folder}: transformers cannot load it ({type(error).__name__}: {error}).",
-            hint="Check that it is an image-text-to-text model and that no weight file is truncated.",
-        ) from error
-    model.to(options.device)
+    require_all_weights(folder, model, report)
+    # Without generation_config.json, transformers has taken one from config.json.
+    model.generation_config = _only_special_tokens(GenerationConfig(), vars(model.generation_config))
+    with opening_errors(folder, "model"):
+        model.to(options.device)
+    require_finite(folder, model)
     model.eval()
     embed_patches_by_products(model)
     attend_by_length(model)
     model.requires_grad_(full)
     if trainable and options.lora is not None:
-        _add_lora(model, options.lora)
+        _add_lora(model, folder, options)
     elif full and options.freeze_vision:
         vision_tower(model, folder).requires_grad_(False)
     if trainable and options.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
+
+
+@contextmanager
+def _quiet_reports() -> Iterator[None]:
+    """Inside, transformers' report of odd weights is not printed: it shows a stranger's tensor names as they are.
+
+    What it says is checked by `require_all_weights`. Other messages are printed without control characters.
+    """
+
+    def clean(record: logging.LogRecord) -> bool:
+        record.msg, record.args = plain_text(record.getMessage()), ()
+        return "LOAD REPORT" not in record.msg
+
+    handlers = logging.getLogger("transformers").handlers
+    for handler in handlers:
+        handler.addFilter(clean)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(clean)
+
+
+def _special_tokens(folder: Path) -> Any:
+    """The folder's generation configuration with the special tokens alone; None where it has no such file.
+
+    Sampling goes by nothing else of it. The rest can hold values that transformers refuses to read, or reads but
+    refuses to write when the trained model is saved.
+    """
+    from transformers import GenerationConfig
+
+    file = folder / "generation_config.json"
+    return _only_special_tokens(GenerationConfig(), read_object(file)) if file.exists() else None
+
+
+def _only_special_tokens(config: Any, found: dict[str, Any]) -> Any:
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, found.get(name))
+    return config
 
 
 def _parts_with_config(model: nn.Module, config: object) -> Iterator[tuple[str, nn.Module]]:
@@ -196,7 +198,12 @@ def language_model(model: Any) -> tuple[str, nn.Module]:
 
 def vision_tower(model: Any, folder: Path) -> nn.Module:
     """The vision encoder, found by its configuration object."""
-    found = next((m for _, m in _parts_with_config(model, model.config.vision_config)), None)
+    return _named_tower(model, folder)[1]
+
+
+def _named_tower(model: Any, folder: Path) -> tuple[str, nn.Module]:
+    config = getattr(model.config, "vision_config", None)
+    found = None if config is None else next(_parts_with_config(model, config), None)
     if found is None:
         raise SelfsightError(
             f"Model {folder}: its vision tower was not found, so it cannot be frozen.",
@@ -205,24 +212,56 @@ def vision_tower(model: Any, folder: Path) -> nn.Module:
     return found
 
 
-def _add_lora(model: Any, options: LoraOptions) -> None:
-    """Adapters are injected into the model in place; they stay float32 on a bfloat16 base."""
-    from peft import LoraConfig, inject_adapter_in_model
+def _lora_targets(model: Any, folder: Path, options: ModelOptions, targets: tuple[str, ...] | None) -> list[str]:
+    """Full names of the layers that get adapters; none in the vision tower if that is frozen."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
 
-    name, decoder = language_model(model)
-    if options.targets is None:
+    if targets is None:
+        name, decoder = language_model(model)
         head = model.get_output_embeddings()
-        targets = [
+        return [
             f"{name}.{inner}" if name else inner
             for inner, module in decoder.named_modules()
             if isinstance(module, nn.Linear) and module is not head
         ]
-    else:
-        targets = list(options.targets)
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=0.0, target_modules=targets)
+    wanted = LoraConfig(target_modules=list(targets))
+    found = [name for name, _ in model.named_modules() if name and check_target_module_exists(wanted, name)]
+    if not options.freeze_vision:
+        _log_adapters_in_tower(model, found)
+        return list(targets)
+    tower, _ = _named_tower(model, folder)
+    outside = [name for name in found if not name.startswith(f"{tower}.") and name != tower]
+    if found and not outside:
+        raise SelfsightError(
+            f"LoRA targets {list(targets)}: all {len(found)} layers of these names lie in the vision tower, which "
+            "optim.freeze_vision=true keeps as it is.",
+            hint="Name layers of the language model, leave lora.target_modules out, or set freeze_vision to false.",
+        )
+    return outside if found else list(targets)  # peft says which of them no layer has
+
+
+def _log_adapters_in_tower(model: Any, found: list[str]) -> None:
+    config = getattr(model.config, "vision_config", None)
+    tower = next((name for name, _ in _parts_with_config(model, config)), None) if config is not None else None
+    inside = 0 if tower is None else sum(name.startswith(f"{tower}.") for name in found)
+    if inside:
+        logger.warning(
+            "%d of %d LoRA adapters lie in the vision tower; optim.freeze_vision=true leaves it out", inside, len(found)
+        )
+
+
+def _add_lora(model: Any, folder: Path, options: ModelOptions) -> None:
+    """Adapters are injected into the model in place; they stay float32 on a bfloat16 base."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    lora = options.lora
+    assert lora is not None, "called for models with adapters alone"
+    targets = _lora_targets(model, folder, options, lora.targets)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=targets)
     try:
         with torch.random.fork_rng():
-            torch.manual_seed(options.seed)
+            torch.manual_seed(lora.seed)
             inject_adapter_in_model(config, model)
     except ValueError as error:
         raise SelfsightError(

@@ -10,6 +10,8 @@ from selfsight.config import EvolveConfig
 from selfsight.images.source import ImageRef, ImageSource
 from selfsight.images.worlds import WorldSource
 from selfsight.language.prompts import taught_pack
+from selfsight.policy.device import choose_device
+from selfsight.policy.folder_check import check_folder
 from selfsight.policy.learner import LearnerOptions
 from selfsight.policy.loading import LoraOptions, ModelOptions, resolve_folder
 from selfsight.policy.loss import LossOptions
@@ -22,8 +24,13 @@ from selfsight.starter import starter_folder
 
 
 def model_folder(model: str, revision: str | None = None) -> Path:
-    """The folder of `starter`, of a path, or of a model of the hub that is in the local cache."""
-    return starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
+    """The folder of `starter`, of a path, or of a model of the hub that is in the local cache; its files are checked.
+
+    The check comes before anything of the folder is read, its prompt pack included.
+    """
+    folder = starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
+    check_folder(folder)
+    return folder
 
 
 def pack_name(config: EvolveConfig, chosen: str) -> str:
@@ -53,6 +60,9 @@ def open_policy(
     Roles that are given the same `engines` share one where they can; without, a role has its own. They are only
     asked when the configuration says so.
     """
+    device = choose_device(config.device)
+    if ":" in device:
+        torch.cuda.set_device(device)  # kernels and memory figures go by the current device
     if config.sampler.backend == "vllm":
         require_vllm()
     lora = config.lora
@@ -60,7 +70,7 @@ def open_policy(
     seed = derive(config.seed, "lora", name)
     options = ModelOptions(
         dtype=config.dtype,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device,
         lora=None if lora is None else LoraOptions(lora.r, lora.lora_alpha, targets, seed),
         freeze_vision=config.optim.freeze_vision,
         gradient_checkpointing=config.optim.gradient_checkpointing,

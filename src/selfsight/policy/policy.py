@@ -21,6 +21,7 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
+from selfsight.policy.folder_check import opening_errors
 from selfsight.policy.image_probe import check_model
 from selfsight.policy.learner import Learner, LearnerOptions, Reference
 from selfsight.policy.loading import ModelOptions
@@ -80,7 +81,8 @@ class Policy:
         """A policy from a model folder; frozen unless `learning` is given."""
         options = options if options is not None else ModelOptions()
         vlm = Vlm.open(model, options, open_image, trainable=learning is not None)
-        check_model(vlm)
+        with opening_errors(vlm.folder, "first prompts"):
+            check_model(vlm)
         if learning is not None:
             check_savable(vlm)
         learner = Learner(vlm, learning) if learning is not None else None

@@ -23,6 +23,8 @@ from selfsight.images.source import ImageRef
 from selfsight.policy import prefix
 from selfsight.policy.blocks import TrieAttention
 from selfsight.policy.decoder import decode_step, missing_parts
+from selfsight.policy.folder_check import opening_errors
+from selfsight.policy.loaded_check import require_tokens_fit
 from selfsight.policy.loading import ModelOptions, language_model, load_model, recomputed_layers, resolve_folder
 from selfsight.policy.processor import EncodedPrompt, PromptEncoder
 from selfsight.policy.trie import Path as TokenPath
@@ -96,8 +98,11 @@ class Vlm:
         folder = resolve_folder(path, revision=options.revision)
         model: Any = load_model(folder, options, trainable=trainable)
         area = (options.min_pixels, options.max_pixels)
-        encoder = PromptEncoder(folder, model.config, open_image, area=area)
-        return cls(folder, model, encoder, options)
+        with opening_errors(folder, "tokenizer or image processor"):
+            encoder = PromptEncoder(folder, model.config, open_image, area=area)
+        require_tokens_fit(folder, model, encoder.tokenizer)
+        with opening_errors(folder, "first forward pass"):
+            return cls(folder, model, encoder, options)
 
     def frozen_copy(self) -> "Vlm":
         """A copy that later updates of this one do not reach.

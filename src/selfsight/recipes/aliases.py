@@ -188,7 +188,6 @@ ALIASES: Final[dict[str, Alias]] = {
     "system_prompt": Alias(says="the words are those of visplay.prompt_pack: auto, compact or full"),
     "prompt_template": Alias(says="the words are those of visplay.prompt_pack: auto, compact or full"),
     # --- machine
-    "device": Alias(says="the device is found by torch: the GPU if it can use one, else the CPU"),
     "device_map": Alias(says=_ONE_DEVICE),
     "gpus": Alias(says=_ONE_DEVICE),
     "n_gpus_per_node": Alias(says=_ONE_DEVICE),
