@@ -77,8 +77,8 @@ def answer_questions(
         many = policy.sample([SampleRequest(q.id, prompts[q.id], num_samples, seeds[q.id]) for q in batch], sampled)
         for q in batch:
             greedy_rollout = one[q.id][0]
-            first = pack.read_key(greedy_rollout)
-            keys = [pack.read_key(rollout) for rollout in many[q.id]]
+            first = pack.read_key(greedy_rollout, q.question)
+            keys = [pack.read_key(rollout, q.question) for rollout in many[q.id]]
             results.append(
                 Answered(
                     id=q.id,
