@@ -10,7 +10,7 @@ _SUBJECT = (
     r"(?:(?:the |my |so |thus |hence |therefore |it is |it's |its |i pick |i choose |i select |i think |i'd say |i would say |i'd choose |"
     r"i would choose |i go with |i'd go with |i believe |pick |choose |select |is |that |in |and |be |must be |would be |should be |"
     r"(?:final |correct |best |right |most likely |most appropriate |only valid |only )*+(?:answer|option|choice|letter|alternative|one|response|statement|"
-    r"opción|option|opção|antwort|réponse|respuesta|risposta|resposta|ответ|вариант)s?(?: number| letter)?(?: is| are| would be| must be| should be|:| is:|\.|)? ?)*)"
+    r"opción|option|opção|antwort|réponse|respuesta|risposta|resposta|ответ|вариант)s?(?: number| letter)?(?: is| are| would be| must be| should be| is:|:|\.)?+ ?)*+)"
 )
 _HAN_SUBJECT = r"(?:我|应该|應該|所以|因此|正确|正確|最终|最終|最佳|本题|本題|答案|选项|選項|选择|選擇|选|選|为|為|是|应|的|:|正解|解答|正しい|答え|は|정답|답|선택|은|는|\s)*+"
 _LABELLED = r"(?:point|line|figure|picture|image|panel|graph|diagram|label|node|vertex|statement|shape|object|box|item|location|region|position|arrow|photo|option|choice|answer|letter) "
@@ -65,7 +65,7 @@ _NO = re.compile(
     re.DOTALL,
 )
 _SHORT_DENIAL = re.compile(r"^(?:(?:it|there|they|this|that|he|she|we|you|i) (?:\w+ )?(?:not|\w+n't)|not?|nope|not really)$")
-_TAKEN_BACK = re.compile(r"^(?:and |or |but )?no\b(?! (?:one|body|thing|where|man|other|more|longer)\b)")
+_TAKEN_BACK = re.compile(r"^(?:and |or |but )?no(?:$|[,.;!])")
 _NO_THING = re.compile(r"^there (?:is|are|was|were) (?:no|not an?|not any|isn't an?|aren't any|none) ?.*$|^there (?:isn't|aren't) .*$")
 _WORDS = {
     "是": "yes", "是的": "yes", "对": "yes", "對": "yes", "有": "yes", "はい": "yes", "ええ": "yes", "네": "yes", "예": "yes",

@@ -56,7 +56,7 @@ _WRAPPERS = (
     ('"', '"'),
     ("'", "'"),
 )
-_FINAL_STOP = re.compile(r"[\s.;,]+$|(?<=[A-Za-z])!+$")  # 5! keeps its factorial
+_FINAL_STOP = re.compile(r"(?<![\s.;,])[\s.;,]+$|^[\s.;,]+$|(?<=[A-Za-z])!+$")  # 5! keeps its factorial
 
 _SENTENCE_MARKS = frozenset(" .,;:!?'\"-_()[]{}…\\$")
 
@@ -160,7 +160,7 @@ _SPELLING = {
     "organisation": "organization", "ok": "okay",
 }  # fmt: skip
 _DIRECTIONS = re.compile(r"^(top|bottom|upper|lower)(left|right|center|middle)$")
-_DOTTED = re.compile(r"(?<![^\W\d_.])(?:[^\W\d_]\.){2,}(?![^\W\d_]{2})|(?<![^\W\d_.])(?:[^\W\d_]\.)+[^\W\d_](?![^\W_])")
+_DOTTED = re.compile(r"(?<![^\W\d_.])(?:[^\W\d_]\.)+[^\W\d_](?![^\W_])|(?<![^\W\d_.])(?:[^\W\d_]\.){2,}(?![^\W\d_]{2})")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _MINUS = re.compile(r"(?:^|(?<=[\s(\[{,;:=<>|$€£¥~]))-\s?(?=[\d.$€£¥])")
 _POINT = re.compile(r"(?<![\d.])\.(?=\d)")
@@ -240,4 +240,4 @@ def _join(words: list[str]) -> str:
     return " ".join(kept).replace("⁻", "-").replace("⁺", "+")
 
 
-_CLOSED = frozenset("xray xrays tshirt tshirts email emails ebook ebooks uturn uturns xaxis".split())
+_CLOSED = frozenset("xray xrays tshirt tshirts email emails ebook ebooks uturn uturns".split())

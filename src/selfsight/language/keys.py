@@ -54,7 +54,7 @@ _ABOUT = re.compile(
     re.IGNORECASE,
 )
 _NEGATIVE = re.compile(r"^(?:minus|negative|负|負|マイナス) ?(?=[\d.a-z])", re.IGNORECASE)
-_HASH = re.compile(r"^(?:#|№|no\. ?|nr\. ?|number |num\. ?)(?=\d)", re.IGNORECASE)
+_HASH = re.compile(r"^(?:#|№|no\.? ?|nr\. ?|number |num\. ?)(?=\d)", re.IGNORECASE)
 _BRACKETED = re.compile(r"^\([^(),]*\)$")
 _ION_WORD = re.compile(r"^(?:type |blood type )?(a|b|ab|o) ?(positive|negative|pos|neg)(?: blood)?$", re.IGNORECASE)
 _SIDE = re.compile(r"^(?:(?:on|to|at|in) )?(?:the )?(left|right|top|bottom)(?:[- ]hand)?(?: side)?$", re.IGNORECASE)
@@ -76,13 +76,14 @@ _MATH_MARK = re.compile(
     r"\\[A-Za-z{]|[\^=√π∞≤≥≠±×÷·]|\*|(?<=[\w)]) ?[+<>] ?(?=[\w(\\-])|(?<=\d)!|\bsqrt\b|\bpi\b|\||(?<=\d)/[a-z]\b|(?<=\d)-\d+/|^[a-z] ?/ ?[a-z]$|!="
 )
 _BRACKETED_LIST = re.compile(r"^[(\[{][^A-Za-z]*,[^A-Za-z]*[)\]}]$")
-_NUMBER_LIST = re.compile(r"^[-+\d./\s]*\d[-+\d./\s°%]*(?:[,;][-+\d./\s°%]*\d[-+\d./\s°%]*)+$")
+_NUMBER_LIST = re.compile(r"^[-+./\s]*+\d[-+\d./\s°%]*+(?:[,;][-+./\s°%]*+\d[-+\d./\s°%]*+)+$")
 _LETTER_RUN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _FUNCTIONS = frozenset({"sqrt", "sin", "cos", "tan", "log", "exp", "abs", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "infinity", "inf"})
 _BEGIN_END = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\{[clr|]+\})?")
 _MARKED_UNIT = re.compile(r"\\(?:text|mathrm|textrm|textnormal|rm|mbox|operatorname|textbf|mathbf)\W? ?\{?[^{}]*\}?(?:\^\{?\d\}?)?[\s$.)]*$")
 _AND_VALUES = re.compile(r" ?\b(?:and|or)\b ?")
 _DOTS = re.compile(r"^(?:\\[lcv]?dots|\\square|\.|…|_|\?|\s)+$")
+_CHEMICAL = re.compile(r"^(?:[A-Z][a-z]?|\((?:[A-Z][a-z]?\d?)+\)|(?: ?_ ?)?(?:\{ ?\d+ ?\}|\d+)| )+(?:\^ ?\{? ?\d*[+-] ?\}?)?$")
 _UNIT_ALONE = re.compile(r"^(?:[A-Za-zµ°]{1,6}(?:\^\{?[23]\}?|[23])|[A-Za-z]{1,3}/[A-Za-z]{1,3}(?:\^?[23])?)$")
 
 
@@ -266,11 +267,12 @@ def _maths_or_text(folded: str, context: Context, marked: bool) -> str | None:
         return f"text:{shape[1] or shape[2]} {shape[3].casefold()}"
     if _UNIT_ALONE.match(folded) and (unit := unit_of(folded)) is not None:
         return f"unit:{unit}"
+    if _CHEMICAL.match(folded) and ("_" in folded or "^" in folded):
+        return "text:" + re.sub(r"[_^{}\s]", "", folded).casefold()
     maths = without_unit(folded, marked=marked)
     joined = _AND_VALUES.sub(",", maths).replace(",,", ",") if " and " in maths or "or" in maths else maths
-    for candidate in (maths, joined) if joined != maths else (maths,):
-        if _looks_like_maths(candidate):
-            return math_key(candidate, ordered=context.ordered)
+    if _looks_like_maths(joined):
+        return math_key(joined, ordered=context.ordered)
     return _text_key(folded, context)
 
 

@@ -43,6 +43,7 @@ _ASCII_POWER = re.compile(r"\^(-?(?:\d+(?:\.\d+)?|[A-Za-z]))")
 _ALGEBRA_TOKEN = re.compile(r"\\[A-Za-z]+|\d+|\S")
 # What sympy computes by itself while it reads: it is asked for these only, and only with small numbers.
 _EAGER = re.compile(r"\\(?:binom|gcd|lcm|prod|sum|int|lim|pmod|bmod|mod|det|partial|max|min)(?![A-Za-z])|!")
+_ASKED = re.compile(_EAGER.pattern.removesuffix("|!"))
 _POWER = re.compile(r"\^\s*\{?\s*-?\d{3,}|\^\s*\{?[^{}]*\^|\}\s*\^")
 
 
@@ -211,4 +212,4 @@ def math_key(text: str, *, ordered: bool = False) -> str | None:
     except RefusedError:
         return None
     except UnreadError:
-        return MATH_KEYS.key(text) if _EAGER.search(text) is not None else _spelling(text)
+        return MATH_KEYS.key(text) if _ASKED.search(text) is not None else _spelling(text)

@@ -286,7 +286,7 @@ def is_score(top: str, bottom: str) -> bool:
 
 def _with_rest(value: Fraction, rest: str, currency: str = "") -> Quantity | None:
     attached, rest = rest[:1] not in ("", " "), rest.strip()
-    if (multiplier := _MULTIPLIER.match(rest)) is not None:
+    if unit_of(rest) is None and (multiplier := _MULTIPLIER.match(rest)) is not None:
         word = multiplier.group()
         # "12B" is a billion and "12 B" too, but "5 A" and other letters are no numbers.
         value *= _MULTIPLIERS.get(word) or _MULTIPLIERS[word.casefold()]

@@ -32,7 +32,7 @@ _ENGLISH = [
         rf"(?:i |we )?(?:dont|do not) have (?:enough|sufficient|access|adequate|the)\b.*",
         rf"(?:{_SOURCE}|it|this|that|there|question|they)\s?(?:does not|doesnt|do not|dont|did not|didnt|fails to)(?: \w+ly)? (?:provide|show|specify|contain|give|include|say|state|tell|indicate|mention|display|offer|have enough|have sufficient|reveal|depict|list|supply|allow|make clear|present)\b.*",
         rf"(?:i|we) (?:dont|do not|didnt|did not|dunno)(?: really| actually)? (?:know|see|have|think i can|understand)\b.*",
-        rf"(?:no|none|without) (?:answer|information|info|data|solution given|image|answer given|answer provided|answer available|information available|information given|information provided|data available|visible answer|idea|clue|image provided|image given|image available)(?: .*)?",
+        rf"(?:no|none|without) (?:answer|information|info|data|solution given|image|answer given|answer provided|answer available|information available|information given|information provided|data available|visible answer|idea|clue|image provided|image given|image available)(?: (?:is|was|are|can|could|given|provided|available|found|in|from|on|for|about|to|here|visible|shown|based|exists|possible|at)\b.*)?",
         rf"(?:im|i am|we are|were)(?: still)? (?:not|un)\s?(?:sure|certain|able|clear|aware|familiar|confident)\b.*",
         rf"(?:(?:im|i am|we are) (?:so |very )?(?:sorry|afraid)|sorry|(?:my |i )apologi\w*|unfortunately)\b.*\b(?:can ?not|cant|unable|not able|dont|do not|does not|doesnt|couldnt|could not|wont|not possible|no|not|impossible|isnt)\b.*",
         rf"(?:(?:im|i am) (?:so |very )?sorry|sorry|(?:my |i )apologi[sz]\w*)",
@@ -41,10 +41,13 @@ _ENGLISH = [
         rf"(?:need|needs|require|requires|requiring) (?:more|further|additional) {_INFO}.*",
         rf"(?:more|further|additional) {_INFO} (?:is |are )?(?:needed|required|necessary).*",
         rf"(?:please )?(?:provide|upload|share|send) (?:more|the|an?|your|further|additional) (?:{_INFO}|image|picture|photo)\b.*",
-        rf"(?:cannot|can not|cant|could not|couldnt|unable|not able|undecided|unspecified|undetermined|undeterminable|indeterminable|indeterminate|unanswerable|unclear|uncertain|unsure|unknown|unknowable|inconclusive|unidentifiable|unidentified|illegible|unreadable|undisclosed|ambiguous|not sure|not certain|not known|no answer|no idea|no clue|dont know|dunno|idk|unknown (?:value|quantity|number|answer|amount)|not (?:specified|given|stated|shown|provided|visible|applicable|available|mentioned|clear|determined|known|enough|answerable|determinable|indicated)|tbd|tba|n\.?/?a\.?|nan|null|nil answer|none given|unsolvable|insufficient|insufficient (?:info|data)|impossible to (?:say|tell|know|determine)|hard to (?:say|tell)|difficult to (?:say|tell)|it depends|who knows|not a number)",
+        rf"(?:cannot|can not|cant|could not|couldnt|unable|not able|undecided|unspecified|undetermined|undeterminable|indeterminable|indeterminate|unanswerable|unclear|uncertain|unsure|unknown|unknowable|inconclusive|unidentifiable|unidentified|illegible|unreadable|undisclosed|ambiguous|not sure|not certain|not known|no answer|no idea|no clue|dont know|dunno|idk|unknown (?:value|quantity|number|answer|amount)|not (?:specified|given|stated|shown|provided|visible|applicable|available|mentioned|clear|determined|known|enough|answerable|determinable|indicated)|tbd|tba|n a|n\.?/?a\.?|nan|null|nil answer|none given|unsolvable|insufficient|insufficient (?:info|data)|impossible to (?:say|tell|know|determine)|hard to (?:say|tell)|difficult to (?:say|tell)|it depends|who knows|not a number)",
         rf"(?:your |the |my |final |correct |short |exact |single |actual |boxed |insert |here |put |write |is )*(?:answer|final answer|your answer|answer here|result here|response|placeholder|solution here|value here|final result|answer goes here|answer text|number here|word here)",
-        rf"(?:[.…?_*\-x#]|\\ldots|\\dots|\\cdots|\\square|\\_|\\text)+",
-        rf"(?:it |this |that )?(?:is |remains )?(?:un(?:clear|known|certain|determined|specified)|indeterminate|ambiguous)(?: (?:from|in|based on|what|which|who|how|whether|if|why|where|due|because|as|since|without|at this) .*)?",
+        rf"(?:[.…?_*\-#]|\\ldots|\\dots|\\cdots|\\square|\\_|\\text)+",
+        rf"(?:i have |theres |there is |we have |there exists )?no (?:way|means|method|idea|clue|possible way|basis)(?: (?:to|of|for|what|how|which|who|where).*)?",
+        rf"(?:{_SOURCE}|{_INFO} )(?:is |are )?(?:insufficient|inadequate|incomplete|lacking|missing|not enough|not sufficient)",
+        rf".*\btoo (?:blurry|blurred|small|dark|far|far away|unclear|low|pixelated|faint|grainy|low in resolution|distant)\b.*\bto (?:be )?{_FIND}\b.*",
+        rf"(?:its |it is |it |this |this is |that |that is )?(?:is |remains )?(?:un(?:clear|known|certain|determined|specified)|indeterminate|ambiguous)(?: (?:from|in|based on|what|which|who|how|whether|if|why|where|due|because|as|since|without|at this) .*)?",
     )
 ]  # fmt: skip
 # Cheap: a refusal in English holds one of these.
@@ -60,7 +63,9 @@ _OTHER = [
         # Chinese, Japanese, Korean
         r".{0,30}?(?:无法|無法|不能|不可能|没法|沒法|难以|難以|不足以|未能)(?:从[^。]*?|根据[^。]*?|由[^。]*?)?(?:准确|準確|明确|直接|完全|可靠)?(?:地)?(?:确定|確定|判断|判斷|得知|知道|回答|辨认|辨別|识别|辨别|看出|看清|得出|推断|推斷|确认|確認|计算|計算|获得|提供|作答|解答|辨識|识別|给出|得到|看到|确切).*",
         r"(?:我)?(?:不知道|不清楚|不确定|不確定|不明|未知|不详|不詳|不明确|不明確|无答案|無答案|没有答案|说不准|说不清|未提供|未说明|未标明|未给出|未显示|没有提供|没有给出|没有显示|没有说明|没有足够|信息不足|资料不足|資料不足|資訊不足|条件不足|缺少信息|无可奉告|不适用|暂无|无从得知|無從得知|看不清|看不出|未標示|未知数).*",
-        r".*(?:没有|沒有|未|缺乏|缺少|无|無)(?:足够|足夠|充分|提供|显示|顯示|给出|給出|说明|說明|相关|任何)(?:的)?(?:信息|資訊|资料|資料|数据|數據|细节|證據|线索).*",
+        r".*(?:没有|沒有|未|缺乏|缺少|无|無)(?:足够|足夠|充分|提供|显示|顯示|给出|給出|说明|說明|相关|任何|的){1,5}(?:信息|資訊|资料|資料|数据|數據|细节|證據|线索).*",
+        r"(?:该|此|这张|這張)?(?:图|圖|图片|圖片|图像|图表|题目|文中|题)(?:中|里|上)?(?:没有|沒有|未|并未|並未)(?:明确|直接)?(?:显示|顯示|提供|给出|給出|标明|标出|说明|指出|提及|提到|写).*",
+        r".*nicht (?:eindeutig |genau )?möglich\b.* zu (?:bestimmen|sagen|erkennen|beantworten|beurteilen|ermitteln).*",
         r".*(?:信息|資訊|资料|資料|数据|数据|条件|條件|情報|データ)(?:不足|不够|不夠|が不足|が足りません|不十分|が不十分).*",
         r"(?:对不起|抱歉|很抱歉|不好意思|申し訳|すみません|ごめんなさい|죄송).*",
         r".*(?:わかりません|分かりません|判りません|わからない|分からない|判断できません|判断できない|特定できません|特定できない|答えられません|答えられない|読み取れません|読み取れない|決定できません|決定できない|確認できません|確認できない|できかねます|見えません|不可能です|判別できません|判別できない)。?",
@@ -105,15 +110,14 @@ def is_refusal(text: str) -> bool:
     """
     if len(text) > 300:
         return False
-    if text == "Na":
+    if text in ("Na", "Nan"):  # sodium, a name
         return False
     lowered = text.casefold()
     if text.isascii():
-        if _HINT.search(lowered) is None and lowered != "na":
-            return False
-        plain = _PUNCTUATION.sub(" ", lowered.replace("'", "")).strip()
-        if any(pattern.fullmatch(plain) for pattern in _ENGLISH):
-            return True
+        if _HINT.search(lowered) is not None:
+            plain = _PUNCTUATION.sub(" ", lowered.replace("'", "")).strip() or lowered
+            if any(pattern.fullmatch(plain) for pattern in _ENGLISH):
+                return True
     if _OTHER_START.search(lowered) is None:
         return False
     stripped = lowered.strip(" .!?。！")

@@ -17,7 +17,7 @@ _CLOCK = re.compile(
 )
 _HAN_CLOCK = re.compile(r"^(上午|下午|早上|晚上|午前|午後)?(\d{1,2})(?:点|點|時|时|:)(?:(\d{1,2})分?|(半))?$")
 _SPOKEN = re.compile(
-    r"^(?:(a )?(?P<part>half|quarter|[a-z]+(?:[ -][a-z]+)?|\d{1,2})(?: minutes?)? (?P<side>past|after|to|before|till) )"
+    r"^(?:(a )?(?P<part>half|quarter|[a-z]+(?:[ -][a-z]+)??|\d{1,2})(?: minutes?)? (?P<side>past|after|to|before|till) )"
     r"(?P<hour>[a-z]+|\d{1,2})(?: o'? ?clock)?(?: ?(?P<half>[ap])\.? ?m\.?)?$",
     re.IGNORECASE,
 )
@@ -53,6 +53,8 @@ def composite_key(text: str) -> str | None:
     if not any(character.isdigit() for character in text):
         return _spoken(text.casefold())
     lowered = text.casefold()
+    if lowered.startswith(("half ", "quarter ", "a quarter ")):
+        return _spoken(lowered)
     for read in (_clock, _date, _feet, _parts, _multiple):
         if (key := read(lowered)) is not None:
             return key

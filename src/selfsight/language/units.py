@@ -121,7 +121,7 @@ _PREFIXES = "k c m µ u n d h M G T P p da".split()
 _SYMBOLS_ALONE = "m g L l s W V J N Pa Hz Ω A C F mol cd lm lx Bq Sv Wb eV cal Wh Ah bit bits h t K° bps bar S".split()
 # Read in lower case today and in reports: KM, Kg, CM, HZ. Not MM (a million), MB and Mb, nor one letter.
 _ANY_CASE = frozenset("km cm kg mg ml hz khz mhz ghz mph kph lb lbs oz ft in yd mi kwh kw".split())
-_CUBED_SHORT = re.compile(r"(?<=[A-Za-z])\s?(?:\^\s?\{?\s?(-?[1-4])\s?\}?|([23])|( squared| cubed))$")
+_CUBED_SHORT = re.compile(r"(?<=[A-Za-z])\s?(?:\^\s?\{?\s?(-?[1-4])\s?\}?|( squared| cubed))$|(?<=[A-Za-z])([23])$")
 _SQUARE_FIRST = re.compile(r"^(?:(squared|square|sq)|(cubic|cu))\.? ?(?=\S)")
 _PER = re.compile(r"\s?/\s?| per | a | an ")
 _TIMES = re.compile(r"\s?[·*]\s?|-(?=[A-Za-z])| ")
@@ -170,7 +170,7 @@ def _factor(text: str) -> str | None:
     if (first := _SQUARE_FIRST.match(text.casefold())) is not None:
         power, text = ("2" if first[1] else "3"), text[first.end() :]
     elif (last := _CUBED_SHORT.search(text)) is not None:
-        power = last[1] or last[2] or ("2" if last[3] == " squared" else "3")
+        power = last[1] or last[3] or ("2" if last[2] == " squared" else "3")
         text = text[: last.start()]
     found = _single(text.strip().rstrip("."))
     return None if found is None or not power else found + power
