@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from selfsight.language import mathvalues as mv
+from selfsight.language.folding import word_set
 from selfsight.language.mathvalues import POINTS, RefusedError, UnreadError, Value
 
 MAX_TOKENS = 200
@@ -29,13 +30,19 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<command>\\(?:[A-Za-z]+|[{}|\\]))|(?P<letter>[A-Za-zα-ωΑ-Ω])"
     r"|(?P<mark><=|>=|!=|\*\*|[+\-*/^_=<>!|(){}\[\],;%°'≤≥≠≈±×÷·√π∞:&]))"
 )
-_WORD_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|abs|infinity|inf)(?![A-Za-z])")
+_WORD_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp"
+    r"|pi|abs|infinity|inf)(?![A-Za-z])"
+)
 _ALIASES = {
     "≤": "<=", "≥": ">=", "≠": "!=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=", "\\ge": ">=", "\\geq": ">=",
     "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=", "\\approx": "≈", "\\sim": "≈",
-    "\\simeq": "≈", "\\times": "*", "×": "*", "\\cdot": "*", "·": "*", "\\ast": "*", "\\div": "/", "÷": "/", "**": "^", "√": "\\sqrt",
-    "π": "\\pi", "∞": "\\infty", "±": "\\pm", "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\mid": "|", "\\colon": ":",
-    "\\lbrack": "[", "\\rbrack": "]", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\varnothing": "\\emptyset", "\\infinity": "\\infty", "\\inf": "\\infty",
+    "\\simeq": "≈", "\\times": "*", "×": "*", "\\cdot": "*", "·": "*", "\\ast": "*", "\\div": "/", "÷": "/", "**": "^",
+    "√": "\\sqrt",
+    "π": "\\pi", "∞": "\\infty", "±": "\\pm", "\\lvert": "|", "\\rvert": "|", "\\vert": "|",
+    "\\mid": "|", "\\colon": ":",
+    "\\lbrack": "[", "\\rbrack": "]", "\\lbrace": "\\{", "\\rbrace": "\\}",
+    "\\varnothing": "\\emptyset", "\\infinity": "\\infty", "\\inf": "\\infty",
     "\\cfrac": "\\frac", "\\equiv": "=",
 }  # fmt: skip
 _FUNCTIONS = {
@@ -45,12 +52,13 @@ _FUNCTIONS = {
 }  # fmt: skip
 _TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 _INVERSE = {"sin": "asin", "cos": "acos", "tan": "atan"}
-_GREEK = frozenset(
+_GREEK = word_set(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi "
-    "varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar".split()
+    "varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
 )
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "≈", "\\in"})
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_STARTS = frozenset({"(", "{", "\\frac", "\\sqrt", "\\pi", "\\infty", "\\binom", "\\log", "\\lfloor", "\\lceil"})
 _SETS = {"R": "R", "Z": "Z", "N": "N", "Q": "Q", "C": "C"}
 
 
@@ -155,7 +163,7 @@ class _Reader:
         if token == "|":
             return self.bars == 0
         return (
-            token[0].isalnum() or token in ("(", "{", "\\frac", "\\sqrt", "\\pi", "\\infty", "\\binom", "\\log", "\\lfloor", "\\lceil")
+            token[0].isalnum() or token in _STARTS
             or token in _FUNCTIONS or token[1:] in _GREEK or token[0] == "."
         )  # fmt: skip
 
@@ -387,9 +395,7 @@ def _negative(value: Value) -> bool:
 
 def _values(node: Node) -> list[Value]:
     names = sorted(symbols_of(node))
-    return [
-        evaluate(node, {name: mv.point(name, index) for name in names}) for index in range(POINTS if names else 1)
-    ]
+    return [evaluate(node, {name: mv.point(name, index) for name in names}) for index in range(POINTS if names else 1)]
 
 
 def expression_key(node: Node) -> str:
@@ -447,9 +453,10 @@ def math_tokens_key(tokens: list[str], *, ordered: bool = False) -> str:
     """The key of a whole answer, with commas and semicolons between its values."""
     keys = _member_keys(tokens)
     if len(keys) == 1:
-        return keys[0]
+        # Coordinates are the same in any brackets.
+        return re.sub(r"^interval:\[(.*)\]$", r"interval:(\1)", keys[0]) if ordered else keys[0]
     if ordered:
-        return f"({','.join(keys)})"
+        return f"interval:({','.join(keys)})"
     return list_key(keys)
 
 
@@ -484,7 +491,12 @@ def _object(tokens: list[str]) -> str:
             if tokens[0] == "\\{":
                 return "set:" + ",".join(sorted(set(keys)))
             return f"interval:{tokens[0]}{','.join(keys)}{tokens[-1]}"
-    if tokens[0] == "{" and tokens[-1] == "}" and _closes_at_end(tokens) and len(_split(tokens[1:-1], frozenset({",", ";"}))) > 1:
+    if (
+        tokens[0] == "{"
+        and tokens[-1] == "}"
+        and _closes_at_end(tokens)
+        and len(_split(tokens[1:-1], frozenset({",", ";"}))) > 1
+    ):
         return "set:" + ",".join(sorted(set(_member_keys(tokens[1:-1]))))
     return expression_key(_Reader(list(tokens)).whole())
 
@@ -510,7 +522,7 @@ def _opaque(tokens: list[str]) -> bool:
 def _relation(sides: list[tuple[str, list[str]]]) -> str:
     signs = [sign for sign, _ in sides[1:]]
     parts = [part for _, part in sides]
-    if signs[-1] == "≈" and len(parts) > 2 or (signs == ["≈"] and parts[0] and not _opaque(parts[0])):
+    if (signs[-1] == "≈" and len(parts) > 2) or (signs == ["≈"] and parts[0] and not _opaque(parts[0])):
         return _relation(sides[:-1]) if len(sides) > 2 else _one(parts[0])
     if not parts[0]:  # "= 5", "≈ 3", "> 5"
         if len(parts) == 2 and signs[0] in ("=", "≈"):
@@ -530,7 +542,12 @@ def _relation(sides: list[tuple[str, list[str]]]) -> str:
 
 def _equation(parts: list[list[str]]) -> str:
     first = _Reader(list(parts[0])).whole() if _readable(parts[0]) else None
-    if len(parts) == 2 and _only_names(parts[0]) and _readable(parts[1]) and not symbols_of(_Reader(list(parts[1])).whole()):
+    if (
+        len(parts) == 2
+        and _only_names(parts[0])
+        and _readable(parts[1])
+        and not symbols_of(_Reader(list(parts[1])).whole())
+    ):
         return _one(parts[1])
     numeric = first is not None and not symbols_of(first) and first[0] != "inf"
     if len(parts) > 2 or (numeric and _readable(parts[1]) and not symbols_of(_Reader(list(parts[1])).whole())):
@@ -558,7 +575,10 @@ def _equation(parts: list[list[str]]) -> str:
 
 def _only_names(tokens: list[str]) -> bool:
     """Whether a left side names a segment or an angle: AB, |AB|, A:B."""
-    return len(tokens) > 1 and all(token in ("|", ":", "{", "}", "\\angle", "\\overline", "°") or (token.isalpha() and token.isupper()) for token in tokens)
+    return len(tokens) > 1 and all(
+        token in ("|", ":", "{", "}", "\\angle", "\\overline", "°") or (token.isalpha() and token.isupper())
+        for token in tokens
+    )
 
 
 def _tuple_of_symbols(tokens: list[str]) -> bool:
@@ -614,7 +634,12 @@ def _bound(left: list[str], right: list[str]) -> tuple[int, str, bool]:
     (name,) = names
     zero, one_, two = (evaluate(difference, {name: Fraction(at)}) for at in (0, 1, 2))
     slope = one_ - zero
-    if slope == 0 or isinstance(slope, mv.CONTEXT.mpc) or abs(two - one_ - slope) > Fraction(1, 10**25) or _has(difference, "fn"):
+    if (
+        slope == 0
+        or isinstance(slope, mv.CONTEXT.mpc)
+        or abs(two - one_ - slope) > Fraction(1, 10**25)
+        or _has(difference, "fn")
+    ):
         return 0, expression_key(difference), False
     return (1 if slope > 0 else -1), mv.value_name(mv.divide(-zero, slope)), True
 
@@ -629,7 +654,9 @@ def _inequality(signs: list[str], parts: list[list[str]]) -> str:
             continue  # x < infinity says nothing
         direction, bound, linear = _bound(left, right)
         if not linear:
-            return "rel:" + ";".join(sorted(_plain_relation(s, a, b) for s, a, b in zip(signs, parts[:-1], parts[1:], strict=True)))
+            return "rel:" + ";".join(
+                sorted(_plain_relation(s, a, b) for s, a, b in zip(signs, parts[:-1], parts[1:], strict=True))
+            )
         sign = sign if direction > 0 else _FLIP[sign]
         closed = sign.endswith("=")
         if sign[0] == "<":
@@ -651,7 +678,9 @@ def _plain_relation(sign: str, left: list[str], right: list[str]) -> str:
 def _matrix(tokens: list[str]) -> str:
     """Rows are separated by \\\\; a single row or column is a vector, the same as the tuple of its members."""
     text = "".join(tokens)
-    match = re.fullmatch(r"\\begin\{(p|b|B|v|V|small)?(?:matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1?(?:matrix|array)\}", text)
+    match = re.fullmatch(
+        r"\\begin\{(p|b|B|v|V|small)?(?:matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1?(?:matrix|array)\}", text
+    )
     if match is None:
         raise UnreadError
     start = tokens.index("}") + 1

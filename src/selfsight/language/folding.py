@@ -9,6 +9,12 @@ the minus and the decimal point of a number, the charge of an ion, the letter A,
 import re
 import unicodedata
 
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text, for tables that are easier to read as one."""
+    return frozenset(words.split())
+
+
 _VULGAR = {
     "¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
     "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
@@ -19,13 +25,16 @@ _SUPERSCRIPT_RUN = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _SAME = str.maketrans({
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "⁄": "/", "∕": "/", "’": "'", "‘": "'", "“": '"',
     "”": '"', "º": "°", "∗": "*", "⋅": "·", "∘": "°", "˚": "°", "′": "'", "″": '"', "、": ", ", "∅": "\\emptyset ",
-    "∪": "\\cup ", "∈": "\\in ", "。": ". ", "∶": ":", "≃": "≈", "≅": "≈", "✕": "×", "✖": "×", "⨯": "×", "∠": "\\angle ",
-    "△": "\\triangle ", "Δ": "\\Delta ", "Ω": "Ω", "μ": "µ", "«": '"', "»": '"', "「": '"', "」": '"', "『": '"', "』": '"',
+    "∪": "\\cup ", "∈": "\\in ", "。": ". ", "∶": ":", "≃": "≈", "≅": "≈",
+    "✕": "×", "✖": "×", "⨯": "×", "∠": "\\angle ",
+    "△": "\\triangle ", "Δ": "\\Delta ", "Ω": "Ω", "μ": "µ", "«": '"', "»": '"',
+    "「": '"', "」": '"', "『": '"', "』": '"',
 })  # fmt: skip
 
 # Commands whose braces hold what is shown; the command says only how it looks.
 _LOOK = (
-    "text|textbf|textit|textrm|textsf|texttt|textsc|textup|textnormal|textmd|textsl|emph|underline|mathrm|mathbf|mathit"
+    "text|textbf|textit|textrm|textsf|texttt|textsc|textup|textnormal|textmd|textsl|emph|underline"
+    "|mathrm|mathbf|mathit"
     "|mathsf|mathtt|mathnormal|boldsymbol|bm|mbox|hbox|fbox|boxed|operatorname\\*?|overset\\{\\}|uline|textstyle"
 )
 _TEXT_COMMAND = re.compile(rf"\\(?:{_LOOK}|(?:textcolor|colorbox) ?\{{[^{{}}]*\}}) ?\{{([^{{}}]*)\}}")
@@ -138,16 +147,19 @@ def _unwrap(text: str) -> str:
 
 
 # A word after which a single "a" is a name: vitamin A, class A, route A.
-_NAMED_BY_LETTER = frozenset(
-    "vitamin class route line letter type group grade point option plan section row team side angle gate platform level "
-    "hepatitis block building terminal zone part choice figure panel graph note key flat sharp chord string vertex node "
+_NAMED_BY_LETTER = word_set(
+    "vitamin class route line letter type group grade point option plan section row team side angle "
+    "gate platform level "
+    "hepatitis block building terminal zone part choice figure panel graph note key flat sharp chord "
+    "string vertex node "
     "label box column set player person figure item case model series bus train track exit pier ward wing unit train "
-    "influenza blood triangle segment circle variable matrix event bag jar bottle tank pipe car truck bus street avenue "
-    "the letters lettered marked labelled labeled".split()
+    "influenza blood triangle segment circle variable matrix event bag jar bottle tank pipe car "
+    "truck bus street avenue "
+    "the letters lettered marked labelled labeled"
 )
 # A word before which "a" is a name: "A is taller", "A and B".
-_AFTER_A_NAME = frozenset(
-    "is are was were has have had and or but than to minus plus vs versus equals does can will then because since".split()
+_AFTER_A_NAME = word_set(
+    "is are was were has have had and or but than to minus plus vs versus equals does can will then because since"
 )
 _CONTRACTION = re.compile(r"'(?=(?:re|ll|ve|d|m)\b)")
 _SPELLING = {
@@ -228,16 +240,22 @@ def _join(words: list[str]) -> str:
         following = words[at + 1] if at < last else ""
         if word in ("the", "an") and at < last:
             continue
-        if word == "a" and at < last and (not kept or kept[-1] not in _NAMED_BY_LETTER):
-            if following.isalpha() and len(following) > 1 and following not in _AFTER_A_NAME:
-                continue
+        article = word == "a" and at < last and (not kept or kept[-1] not in _NAMED_BY_LETTER)
+        if article and following.isalpha() and len(following) > 1 and following not in _AFTER_A_NAME:
+            continue
         word = _SPELLING.get(word, word)
         if (two := _DIRECTIONS.match(word)) is not None:
             word = f"{two[1]} {two[2]}"
-        if kept and kept[-1] in ("x", "t", "e", "u") and word.isalpha() and len(word) > 1 and kept[-1] + word in _CLOSED:
+        if (
+            kept
+            and kept[-1] in ("x", "t", "e", "u")
+            and word.isalpha()
+            and len(word) > 1
+            and kept[-1] + word in _CLOSED
+        ):
             word = kept.pop() + word
         kept.append(word)
     return " ".join(kept).replace("⁻", "-").replace("⁺", "+")
 
 
-_CLOSED = frozenset("xray xrays tshirt tshirts email emails ebook ebooks uturn uturns".split())
+_CLOSED = word_set("xray xrays tshirt tshirts email emails ebook ebooks uturn uturns")

@@ -31,7 +31,7 @@ from selfsight.language.lists import list_members
 from selfsight.language.mathkey import math_key
 from selfsight.language.numbers import number_key, ordinal_of, read_quantity
 from selfsight.language.parse import Reading
-from selfsight.language.questions import NONE, Context, context_of, names_counted, singular
+from selfsight.language.questions import Context, context_of, names_counted, singular
 from selfsight.language.refusals import is_refusal
 from selfsight.language.times import composite_key
 from selfsight.language.units import unit_of, without_unit
@@ -40,16 +40,26 @@ MAX_RAW_CHARS = 512
 MAX_TEXT_CHARS = 200
 
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|finally)[, ]+)?(?:the |my )?(?:final |correct )?(?:answer|result|solution)(?: is:?|:| =) ?(?=\S)"
-    r"|^[A-Z][a-z]+(?: [a-z]+){0,4}: (?=[\[(]?\\begin)|^(?:(?:so|thus|hence|therefore),? )(?=\S)|^(?:we (?:find|get|have|obtain)(?: that)? )(?=[x-z\d\\(])|^(?:最终|最終)?(?:答案|答え|정답|답)(?:是|为|為|:|は|은|는) ?(?=\S)"
-    r"|^(?:la |die |a |il |o )?(?:respuesta|réponse|antwort|resposta|risposta|ответ)(?: es| est| ist| é| è|:)+ ?(?=\S)",
+    r"^(?:(?:so|thus|hence|therefore|finally)[, ]+)?(?:the |my )?(?:final |correct )?(?:answer|result"
+    r"|solution)(?: is:?|:| =) ?(?=\S)"
+    r"|^[A-Z][a-z]+(?: [a-z]+){0,4}: (?=[\[(]?\\begin)|^(?:(?:so|thus|hence|therefore),? )(?=\S)"
+    r"|^(?:we (?:find|get|have|obtain)(?: that)? )(?=[x-z\d\\(])|^(?:最终|最終)?(?:答案|答え|정답|답)(?:是|为"
+    r"|為|:|は|은|는) ?(?=\S)"
+    r"|^(?:la |die |a |il |o )?(?:respuesta|réponse|antwort|resposta|risposta|ответ)(?: es| est| "
+    r"ist| é| è|:)+ ?(?=\S)",
     re.IGNORECASE,
 )
-_OPENING = re.compile(r"^(?:it is|it's|this is|that is|that's|they are|they're|these are|there are|there is|there's|i see|i can see|i count) (?=\S)", re.IGNORECASE)
+_OPENING = re.compile(
+    r"^(?:it is|it's|this is|that is|that's|they are|they're|these are|there are|there is|there's"
+    r"|i see|i can see|i count) (?=\S)",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(r"^yes\W+(?:and |or )?no$")
 _DENIES = re.compile(r"^(?:it is|it's|this is|that is|they are) not\b", re.IGNORECASE)
 _ABOUT = re.compile(
-    r"^(?:≈|~|\\approx(?![A-Za-z])|\\sim(?![A-Za-z])|(?:about|approximately|approx\.?|around|roughly|circa|ca\.|nearly|almost|ungefähr|etwa|environ)(?= )|约|約|大约|大約|およそ|약)\s*(?=[\d.$€£¥+\-\\]|[a-z])"
+    r"^(?:≈|~|\\approx(?![A-Za-z])|\\sim(?![A-Za-z])|(?:about|approximately|approx\.?|around|roughly"
+    r"|circa|ca\.|nearly|almost|ungefähr|etwa|environ)(?= )|约|約|大约|大約|およそ|약)\s*(?=[\d.$€£¥+\-\\]"
+    r"|[a-z])"
     r"|\s*\(?(?:approximately|approx\.?)\)?$",
     re.IGNORECASE,
 )
@@ -62,28 +72,56 @@ _PH = re.compile(r"^ph ?(?:=|of|:)? ?(?=\d)", re.IGNORECASE)
 _SHAPE = re.compile(r"\\(?:triangle|angle|measuredangle|overline|odot|square|parallel|perp|Delta) ?(?:\{([^{}]*)\})?")
 _SHAPE_WORD = re.compile(r"^(?:\\(triangle|angle)|(triangle|angle)) ?\{?([A-Z]{1,4})\}?$")
 _NAMED = (
-    r"(?:m ?)?(?:\\(?:angle|measuredangle|triangle|overline|vec|hat|widehat)(?![A-Za-z]) ?)?\{?(?:[A-Z]{1,5}(?:_\{?\w{1,6}\}?)?'?|[A-Z](?: ?_ ?\{?\w{1,6}\}?)?)\}?"
+    r"(?:m ?)?(?:\\(?:angle|measuredangle|triangle|overline|vec|hat|widehat)(?![A-Za-z]) ?)?"
+    r"\{?(?:[A-Z]{1,5}(?:_\{?\w{1,6}\}?)?'?"
+    r"|[A-Z](?: ?_ ?\{?\w{1,6}\}?)?)\}?"
 )
 _RATIO_NAME = rf"(?:{_NAMED} ?: ?{_NAMED}|\\frac\{{ ?{_NAMED} ?\}}\{{ ?{_NAMED} ?\}}|{_NAMED} ?/ ?{_NAMED})"
 _ASSIGNED = re.compile(
-    rf"^(?:{_NAMED}|{_RATIO_NAME}|(?:the )?(?:area|perimeter|volume|length|width|height|radius|diameter|slope|circumference|angle|total|sum|"
-    r"distance|speed|mass|median|mean|mode|range|probability|average|age|cost|price|value|answer|surface area|hypotenuse|mass|time|weight)(?: of [A-Za-z ]{1,30})?)"
+    rf"^(?:{_NAMED}|{_RATIO_NAME}|(?:the )?(?:area|perimeter|volume|length|width|height|radius|diameter"
+    rf"|slope|circumference|angle|total|sum|"
+    r"distance|speed|mass|median|mean|mode|range|probability|average|age|cost|price|value|answer"
+    r"|surface area|hypotenuse|mass|time|weight)(?: of [A-Za-z ]{1,30})?)"
     r" ?(?:=|≈|\\approx) ?(?P<value>[^=]*\d[^=]*|[^=]*\\pi[^=]*|[^=]*π[^=]*)$",
     re.IGNORECASE,
 )
 # Marks of maths that words and plain numbers do not carry. "-" and "/" alone do not make maths: 2020-2021.
 _MATH_MARK = re.compile(
-    r"\\[A-Za-z{]|[\^=√π∞≤≥≠±×÷·]|\*|(?<=[\w)]) ?[+<>] ?(?=[\w(\\-])|(?<=\d)!|\bsqrt\b|\bpi\b|\||(?<=\d)/[a-z]\b|(?<=\d)-\d+/|^[a-z] ?/ ?[a-z]$|!="
+    r"\\[A-Za-z{]|[\^=√π∞≤≥≠±×÷·]|\*|(?<=[\w)]) ?[+<>] ?(?=[\w(\\-])|(?<=\d)!|\bsqrt\b|\bpi\b|\|"
+    r"|(?<=\d)/[a-z]\b|(?<=\d)-\d+/|^[a-z] ?/ ?[a-z]$|!="
 )
 _BRACKETED_LIST = re.compile(r"^[(\[{][^A-Za-z]*,[^A-Za-z]*[)\]}]$")
 _NUMBER_LIST = re.compile(r"^[-+./\s]*+\d[-+\d./\s°%]*+(?:[,;][-+./\s°%]*+\d[-+\d./\s°%]*+)+$")
 _LETTER_RUN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
-_FUNCTIONS = frozenset({"sqrt", "sin", "cos", "tan", "log", "exp", "abs", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "infinity", "inf"})
+_FUNCTIONS = frozenset(
+    {
+        "sqrt",
+        "sin",
+        "cos",
+        "tan",
+        "log",
+        "exp",
+        "abs",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "infinity",
+        "inf",
+    }
+)
 _BEGIN_END = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}(?:\{[clr|]+\})?")
-_MARKED_UNIT = re.compile(r"\\(?:text|mathrm|textrm|textnormal|rm|mbox|operatorname|textbf|mathbf)\W? ?\{?[^{}]*\}?(?:\^\{?\d\}?)?[\s$.)]*$")
+_MARKED_UNIT = re.compile(
+    r"\\(?:text|mathrm|textrm|textnormal|rm|mbox|operatorname|textbf|mathbf)\W? ?\{?[^{}]*\}?(?:\^\{?\d\}?)?[\s$.)]*$"
+)
 _AND_VALUES = re.compile(r" ?\b(?:and|or)\b ?")
 _DOTS = re.compile(r"^(?:\\[lcv]?dots|\\square|\.|…|_|\?|\s)+$")
-_CHEMICAL = re.compile(r"^(?:[A-Z][a-z]?|\((?:[A-Z][a-z]?\d?)+\)|(?: ?_ ?)?(?:\{ ?\d+ ?\}|\d+)| )+(?:\^ ?\{? ?\d*[+-] ?\}?)?$")
+_CHEMICAL = re.compile(
+    r"^(?:[A-Z][a-z]?|\((?:[A-Z][a-z]?\d?)+\)|(?: ?_ ?)?(?:\{ ?\d+ ?\}|\d+)| )+(?:\^ ?\{? ?\d*[+-] "
+    r"?\}?)?$"
+)
 _UNIT_ALONE = re.compile(r"^(?:[A-Za-zµ°]{1,6}(?:\^\{?[23]\}?|[23])|[A-Za-z]{1,3}/[A-Za-z]{1,3}(?:\^?[23])?)$")
 
 
@@ -156,12 +194,14 @@ def _key(folded: str, context: Context, marked: bool) -> str | None:
 
 def _ordered_choices(folded: str, choice: str, context: Context) -> str:
     if context.ordered and choice.startswith("choices:"):
-        return "choices:" + ",".join(found.upper() for found in re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])|^[A-Za-z]+$", folded))
+        return "choices:" + ",".join(
+            found.upper() for found in re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])|^[A-Za-z]+$", folded)
+        )
     return choice
 
 
 def _yes_no_or_zero(word: str, lowered: str, context: Context) -> str:
-    """"There are no circles" is no, and to "How many circles?" it is zero."""
+    """ "There are no circles" is no, and to "How many circles?" it is zero."""
     if word == "no" and context.counts and (lowered.startswith("there ") or lowered == "no"):
         return "num:0" if lowered != "no" else "no"
     return word
@@ -232,12 +272,21 @@ _COUNTED = re.compile(r"^[^\W\d_][^\d\\=<>{}^_+*/@#]*$")
 
 def _count_key(value: Fraction, rest: str, context: Context) -> str | None:
     """A number with its noun: the number alone when the question names the noun."""
-    if _COUNTED.match(rest) is None or _SYMBOL.match(rest) or len(rest) > 60 or value.denominator != 1 and len(rest) > 40:
+    if (
+        _COUNTED.match(rest) is None
+        or _SYMBOL.match(rest)
+        or len(rest) > 60
+        or (value.denominator != 1 and len(rest) > 40)
+    ):
         return None
     if names_counted(rest, context):
         return number_key(value)
     words = fold_text(rest).split()
-    if not words or len(words) > 5 or words[0] in ("or", "to", "and", "of", "out", "in", "x", "by", "from", "at", "past", "less", "more", "o"):
+    if (
+        not words
+        or len(words) > 5
+        or words[0] in ("or", "to", "and", "of", "out", "in", "x", "by", "from", "at", "past", "less", "more", "o")
+    ):
         return None
     if words[0] == "such" or words == ["in", "total"]:
         return number_key(value)
@@ -245,7 +294,7 @@ def _count_key(value: Fraction, rest: str, context: Context) -> str | None:
 
 
 def _none_of(lowered: str, context: Context) -> str | None:
-    """"no circles": zero where circles are counted, no where it is asked whether there are any."""
+    """ "no circles": zero where circles are counted, no where it is asked whether there are any."""
     rest = lowered[3:].strip()
     if names_counted(rest, context):
         return "num:0"
@@ -287,7 +336,9 @@ def _text_key(folded: str, context: Context) -> str | None:
     if (side := _SIDE.match(folded)) is not None:
         return f"text:{side[1].casefold()}"
     if "\\" in folded:
-        folded = _SHAPE.sub(lambda found: " " + found.group().lstrip("\\").replace("{", " ").replace("}", " ") + " ", folded)
+        folded = _SHAPE.sub(
+            lambda found: " " + found.group().lstrip("\\").replace("{", " ").replace("}", " ") + " ", folded
+        )
     if len(folded) > 1 and folded.endswith("的") and not folded.isascii():
         folded = folded[:-1]
     members = list_members(folded)
@@ -306,7 +357,21 @@ def _member(text: str) -> str:
 
 
 def _ordinal_word(place: int) -> str | None:
-    names = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+    names = [
+        "zeroth",
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "eleventh",
+        "twelfth",
+    ]
     return names[place] if place < len(names) else None
 
 

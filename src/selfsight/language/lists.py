@@ -1,13 +1,14 @@
 """Lists in words: "red, blue and green", "red + blue", "red/blue" have the same members.
 
-The separator means nothing, the order does: the left and the right colour are not the right and the left one. A sentence
-with commas is split like a list; since every writing of it is split alike, only equal sentences stay equal.
+The separator means nothing, the order does: the left and the right colour are not the right and the left one. A
+sentence with commas is split like a list; since every writing of it is split alike, only equal sentences stay equal.
 """
 
 import re
 
 _SEPARATOR = re.compile(
-    r"\s*[,;]\s*(?:(?:and|und|et|y|e)\s+|&\s*)?|\s+(?:and|und|et|&|\+)\s+|(?<=[^\W\d_]{2}) ?[/|] ?(?=[^\W\d_]{2})|\s*(?:和|及|与|以及)\s*(?=\S)|\n"
+    r"\s*[,;]\s*(?:(?:and|und|et|y|e)\s+|&\s*)?|\s+(?:and|und|et|&|\+)\s+|(?<=[^\W\d_]{2}) ?[/|] "
+    r"?(?=[^\W\d_]{2})|\s*(?:和|及|与|以及)\s*(?=\S)|\n"
 )
 _PAIR_OF_NUMBERS = re.compile(r"\d,\d")
 

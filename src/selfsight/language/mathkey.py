@@ -1,11 +1,11 @@
 """Keys of mathematical answers: read by `expressions` here, or by math-verify in a process that can be killed.
 
 Nearly every answer is read in this process by a reader whose work is bounded by structure, not by time. What it
-cannot read and what may still have a value (sums, integrals, functions it does not know) goes to math-verify. Model text
-can ask a computer algebra system for 9**9**9, so `_too_large` refuses long numbers and large powers;
-the work happens in one worker process started at first use, and a worker that needs more than `CPU_SECONDS` of
-processor time is ended. That limit is a last resort: what is admitted takes milliseconds, so a busy machine gives the
-same keys as an idle one. No signal is used in this process, so any thread may ask; questions are answered one at a time.
+cannot read and what sympy evaluates while it reads (gcd, sums, limits) goes to math-verify. Model text can ask a
+computer algebra system for 9**9**9, so `_too_large` refuses long numbers and large powers; the work happens in one
+worker process started at first use, and a worker that needs more than `CPU_SECONDS` of processor time is ended. That
+limit is a last resort: what is admitted takes milliseconds, so a busy machine gives the same keys as an idle one. No
+signal is used in this process, so any thread may ask; questions are answered one at a time.
 
 What is refused as too large is an abstention (None). LaTeX that nobody can read, or whose value arithmetic does not
 settle, is a class by its spelling; so is an expression that ended the worker.

@@ -20,7 +20,9 @@ from selfsight.language.units import unit_of
 MAX_KEY_DIGITS = 40
 _MAX_EXPONENT = 60
 
-_CURRENCY = r"(?:(?:US|us|A|C|NZ|HK|S)?\$|[$€£¥₹₩₽₺฿₫]|Rs\.?|rs\.?|(?i:usd|eur|gbp|jpy|inr|cny|rmb|krw|chf)(?![A-Za-z]))"
+_CURRENCY = (
+    r"(?:(?:US|us|A|C|NZ|HK|S)?\$|[$€£¥₹₩₽₺฿₫]|Rs\.?|rs\.?|(?i:usd|eur|gbp|jpy|inr|cny|rmb|krw|chf)(?![A-Za-z]))"
+)
 _MULTIPLIERS = {
     "thousand": 10**3, "thousands": 10**3, "k": 10**3, "K": 10**3, "million": 10**6, "millions": 10**6, "mn": 10**6,
     "mln": 10**6, "mil": 10**6, "mio": 10**6, "mm": 0, "MM": 10**6, "M": 10**6, "billion": 10**9, "billions": 10**9,
@@ -45,7 +47,8 @@ _NUMBER = re.compile(
     rf"(?:(?P<whole>\d{{1,12}}) (?P<numerator>\d{{1,12}})/(?P<denominator>\d{{1,12}})"
     rf"|(?P<european>\d{{1,3}}(?:\.\d{{3}})+,\d{{1,2}}|\d{{4,15}},\d{{1,2}})(?![\d,])"
     rf"|(?P<top>{_INTEGER}(?:\.\d+)?) ?/ ?(?P<bottom>{_INTEGER}(?:\.\d+)?)(?![\d/.])"
-    rf"|(?P<decimal>{_INTEGER}(?:\.\d*)?|\.\d+)(?:(?:[eE](?P<exponent>[+-]?\d{{1,3}}))|(?: ?[×xX*] ?10 ?\^ ?\{{?(?P<ten>[+-]?\d{{1,3}})\}}?))?)"
+    rf"|(?P<decimal>{_INTEGER}(?:\.\d*)?|\.\d+)(?:(?:[eE](?P<exponent>[+-]?\d{{1,3}}))|(?: ?[×xX*] "
+    rf"?10 ?\^ ?\{{?(?P<ten>[+-]?\d{{1,3}})\}}?))?)"
     rf"(?P<rest>.*)",
     re.DOTALL,
 )
@@ -69,12 +72,33 @@ _PARTS = {
 }  # fmt: skip
 _GROUPS = {"dozen": 12, "pair": 2, "couple": 2}
 _WORD_STARTS = frozenset([*_ONES, *_TENS, *_GROUPS, "hundred", "half", "a", "none", "nil", "twelfth"])
-_ORDINAL_WORDS = (
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+_ORDINAL_WORDS = [
+    "zeroth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
 _ORDINALS = {word: value for value, word in enumerate(_ORDINAL_WORDS)}
-_ORDINALS |= {f"{ten}-{word}": 10 * at + 20 + n for at, ten in enumerate(_TENS) for n, word in enumerate(_ORDINAL_WORDS[1:10], 1)}
+_ORDINALS |= {
+    f"{ten}-{word}": 10 * at + 20 + n for at, ten in enumerate(_TENS) for n, word in enumerate(_ORDINAL_WORDS[1:10], 1)
+}
 _ORDINALS |= {ten[:-1] + "ieth": value for ten, value in _TENS.items()} | {"hundredth": 100}
 _ORDINAL = re.compile(r"^(\d{1,4})(?:st|nd|rd|th)$")
 _HAN = {**{c: i for i, c in enumerate("零一二三四五六七八九")}, "〇": 0, "两": 2, "兩": 2, "壹": 1}
@@ -133,7 +157,7 @@ def words_value(text: str) -> Fraction | None:
 
 
 def _parts_value(words: list[str]) -> Fraction | None:
-    """"three quarters", "a third", "two and a half"."""
+    """ "three quarters", "a third", "two and a half"."""
     whole = Fraction(0)
     if "and" in words[:-1]:
         # The last "and" joins the fraction: one hundred and two and a half.
@@ -155,7 +179,9 @@ def _cardinal(words: list[str]) -> Fraction | None:
             group, last = 1, "ones"
         elif word == "and" and last == "hundred" and at + 1 < len(words):
             last = "and"
-        elif word in _ONES and (last in ("start", "hundred", "scale", "and") or (last == "tens" and 0 < _ONES[word] < 10)):
+        elif word in _ONES and (
+            last in ("start", "hundred", "scale", "and") or (last == "tens" and 0 < _ONES[word] < 10)
+        ):
             group, last = group + _ONES[word], "ones"
         elif word in _TENS and last in ("start", "hundred", "scale", "and"):
             group, last = group + _TENS[word], "tens"
@@ -244,7 +270,9 @@ def read_quantity(text: str) -> Quantity | None:
     value = _value(match)
     if value is None:
         return None
-    found = _with_rest(-value if "-" in (match["sign"], match["sign2"]) else value, match["rest"], str(match["currency"] or ""))
+    found = _with_rest(
+        -value if "-" in (match["sign"], match["sign2"]) else value, match["rest"], str(match["currency"] or "")
+    )
     return found
 
 

@@ -1,15 +1,15 @@
 """What a question already names, so that repeating it adds nothing to an answer.
 
-"How many circles are there?" makes `3`, `3 circles` and `There are 3 circles` one answer; "in cm?" makes `5` and `5 cm` one
-and keeps `5 m` apart; listed options make "red" and "B. red" one. Everything here is a function of the question alone,
-so that within one question a key is still one string per answer, and equality an equivalence relation.
+"How many circles are there?" makes `3`, `3 circles` and `There are 3 circles` one answer; "in cm?" makes `5` and
+`5 cm` one and keeps `5 m` apart; listed options make "red" and "B. red" one. Everything here is a function of the
+question alone, so that within one question a key is still one string per answer, and equality an equivalence relation.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from selfsight.language.folding import fold_characters
+from selfsight.language.folding import fold_characters, word_set
 from selfsight.language.units import unit_of
 
 MAX_QUESTION_CHARS = 2_000
@@ -37,30 +37,45 @@ class Context:
 NONE = Context()
 _HOW_MANY = re.compile(
     r"\b(?:how many|number of|count of|total of|amount of|count (?:all |up )?(?:the )?|how much)\s+(.{1,120}?)"
-    r"(?=\?|$|\.|,|\b(?:are|is|do|does|did|can|could|was|were|have|has|in|on|of|with|that|which|there|you|would|will|at|appear|visible|shown|"
-    r"remain|left|be|to|from|per|between|for|who|inside|outside|within|near|above|below|under|behind|make|makes|need|needed|lie|sit|stand)\b)"
+    r"(?=\?|$|\.|,|\b(?:are|is|do|does|did|can|could|was|were|have|has|in|on|of|with|that|which|there"
+    r"|you|would|will|at|appear|visible|shown|"
+    r"remain|left|be|to|from|per|between|for|who|inside|outside|within|near|above|below|under|behind"
+    r"|make|makes|need|needed|lie|sit|stand)\b)"
 )
 _MANY_ELSEWHERE = re.compile(
-    r"多少|几|幾|いくつ|何[個人本枚匹台つ]|몇|कितन|cuánt|combien|wie ?viele|quant[oiae]s?\b|quanti|quante|сколько|كم|hoeveel|kaç|ile\b|bao nhiêu|berapa"
+    r"多少|几|幾|いくつ|何[個人本枚匹台つ]|몇|कितन|cuánt|combien|wie ?viele|quant[oiae]s?\b|quanti|quante|сколько"
+    r"|كم|hoeveel|kaç|ile\b|bao nhiêu|berapa"
 )
 _UNIT_NAMED = re.compile(
-    r"(?:\b(?:in|unit of|units of|how many|number of|measured in|expressed in|nearest)\s+|\()(?:the )?([A-Za-zµ°Ω%$€£/²³^0-9]+(?: (?:per|squared|cubed) ?[A-Za-z]*"
+    r"(?:\b(?:in|unit of|units of|how many|number of|measured in|expressed in|nearest)\s+|\()(?:the "
+    r")?([A-Za-zµ°Ω%$€£/²³^0-9]+(?: (?:per|squared|cubed) ?[A-Za-z]*"
     r"|(?<=square) [A-Za-z]+|(?<=cubic) [A-Za-z]+|(?<=degrees) [A-Za-z]+)?)(?=[\s?.,)]|$)"
 )
-_FRACTION = re.compile(r"\b(?:fraction|probability|proportion|decimal|likelihood|simplest form|lowest terms|chance)\b", re.IGNORECASE)
+_FRACTION = re.compile(
+    r"\b(?:fraction|probability|proportion|decimal|likelihood|simplest form|lowest terms|chance)\b", re.IGNORECASE
+)
 _ORDERED = re.compile(
-    r"\b(?:coordinates?|ordered pair|point|vertex|vertices|location|position|midpoint|origin|intercept|order|rank|sort|sequence|arrange|ascending|"
-    r"descending|from left to right|from right to left|from top|from bottom|respectively|first.{1,40}then|from smallest|from largest|from lowest|from highest)\b",
+    r"\b(?:coordinates?|ordered pair|point|vertex|vertices|location|position|midpoint|origin|intercept"
+    r"|order|rank|sort|sequence|arrange|ascending|"
+    r"descending|from left to right|from right to left|from top|from bottom|respectively|first.{1,40}then"
+    r"|from smallest|from largest|from lowest|from highest)\b",
     re.IGNORECASE,
 )
 _RATIO = re.compile(r"\bratio\b|\bodds\b|比例|比率", re.IGNORECASE)
 _AUXILIARY = re.compile(
-    r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might|isn't|aren't|doesn't|don't)\b(?!.*\bor\b)", re.IGNORECASE
+    r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might|isn't|aren't"
+    r"|doesn't|don't)\b(?!.*\bor\b)",
+    re.IGNORECASE,
 )
-_OPTION = re.compile(r"(?:^|(?<=[\s\n?.,;]))(?:\(([A-J])\)|([A-J])[).:])\s*(.+?)(?=\s*(?:[,;]?\s+(?:or\s+)?(?:\([A-J]\)|[A-J][).:]\s)|$))", re.DOTALL)
-_FILLERS = frozenset(
-    "in total altogether all of them such the image picture photo photograph figure scene chart diagram graph here visible shown present there "
-    "this that can be seen i see overall are is a an different individual".split()
+_OPTION = re.compile(
+    r"(?:^|(?<=[\s\n?.,;]))(?:\(([A-J])\)|([A-J])[).:])\s*(.+?)(?=\s*(?:[,;]?\s+(?:or\s+)?(?:\([A-J]\)"
+    r"|[A-J][).:]\s)|$))",
+    re.DOTALL,
+)
+_FILLERS = word_set(
+    "in total altogether all of them such the image picture photo photograph figure scene chart "
+    "diagram graph here visible shown present there "
+    "this that can be seen i see overall are is a an different individual"
 )
 _IRREGULAR = {
     "people": "person", "persons": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot",
@@ -102,11 +117,17 @@ def context_of(question: str | None) -> Context:
     if len(options) < 2 or letters != sorted(set(letters)) or letters[0] != "A":
         options = ()
     counted = frozenset(
-        word for found in _HOW_MANY.finditer(lowered) for word in _words(found[1]) if word not in ("and", "or", "the", "more", "total")
+        word
+        for found in _HOW_MANY.finditer(lowered)
+        for word in _words(found[1])
+        if word not in ("and", "or", "the", "more", "total")
     )
     counts = bool(counted) and re.search(r"how many|number of|count", lowered) is not None
     if not counts and _MANY_ELSEWHERE.search(lowered):
-        counts, counted = True, frozenset(_words(lowered)) | frozenset(c for c in lowered if not c.isascii() and c.isalpha())
+        counts, counted = (
+            True,
+            frozenset(_words(lowered)) | frozenset(c for c in lowered if not c.isascii() and c.isalpha()),
+        )
     units = {unit for found in _UNIT_NAMED.finditer(folded) if (unit := _asked_unit(found[1])) is not None}
     if re.search(r"\bpercent|\bpercentage|%", lowered):
         units.add("%")

@@ -17,28 +17,65 @@ _CLOCK = re.compile(
 )
 _HAN_CLOCK = re.compile(r"^(上午|下午|早上|晚上|午前|午後)?(\d{1,2})(?:点|點|時|时|:)(?:(\d{1,2})分?|(半))?$")
 _SPOKEN = re.compile(
-    r"^(?:(a )?(?P<part>half|quarter|[a-z]+(?:[ -][a-z]+)??|\d{1,2})(?: minutes?)? (?P<side>past|after|to|before|till) )"
+    r"^(?:(a )?(?P<part>half|quarter|[a-z]+(?:[ -][a-z]+)??|\d{1,2})(?: minutes?)? (?P<side>past"
+    r"|after|to|before|till) )"
     r"(?P<hour>[a-z]+|\d{1,2})(?: o'? ?clock)?(?: ?(?P<half>[ap])\.? ?m\.?)?$",
     re.IGNORECASE,
 )
 _HOUR_WORD = re.compile(r"^([a-z]+) o'? ?clock(?: ?([ap])\.? ?m\.?)?$", re.IGNORECASE)
-_NAMED_TIMES = {"noon": "12:00 pm", "midday": "12:00 pm", "midnight": "12:00 am", "12 noon": "12:00 pm", "12 midnight": "12:00 am"}
-_MONTHS = "january february march april may june july august september october november december".split()
-_MONTH = {name: at for at, name in enumerate(_MONTHS, 1)} | {name[:3]: at for at, name in enumerate(_MONTHS, 1)} | {"sept": 9}
+_NAMED_TIMES = {
+    "noon": "12:00 pm",
+    "midday": "12:00 pm",
+    "midnight": "12:00 am",
+    "12 noon": "12:00 pm",
+    "12 midnight": "12:00 am",
+}
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_MONTH = (
+    {name: at for at, name in enumerate(_MONTHS, 1)}
+    | {name[:3]: at for at, name in enumerate(_MONTHS, 1)}
+    | {"sept": 9}
+)
 _MONTH_NAME = rf"({'|'.join(sorted(_MONTH, key=len, reverse=True))})\.?"
 _DATES = (
-    re.compile(rf"^(?:on )?(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?{_MONTH_NAME} (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?$", re.IGNORECASE),
-    re.compile(rf"^(?:on )?(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?(?:the )?(\d{{1,2}})(?:st|nd|rd|th)?(?: of)?[ -]{_MONTH_NAME}(?:,?[ -](\d{{4}}))?$", re.IGNORECASE),
+    re.compile(
+        rf"^(?:on )?(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?{_MONTH_NAME} (\d{{1,2}})(?:st|nd"
+        rf"|rd|th)?(?:,? (\d{{4}}))?$", re.IGNORECASE),
+    re.compile(
+        rf"^(?:on )?(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?(?:the )?(\d{{1,2}})(?:st|nd|rd"
+        rf"|th)?(?: of)?[ -]{_MONTH_NAME}(?:,?[ -](\d{{4}}))?$", re.IGNORECASE),
     re.compile(r"^(\d{4})(?:-(\d{1,2})-(\d{1,2})|/(\d{1,2})/(\d{1,2})|年(\d{1,2})月(\d{1,2})日?)$"),
     re.compile(rf"^{_MONTH_NAME},? (\d{{4}})$", re.IGNORECASE),
 )  # fmt: skip
 _DECADE = re.compile(r"^(?:the )?(\d{3}0)'?s$")
-_RANGE = re.compile(r"^(?:(?P<lead>from|between) )?(?P<low>\S.*?)(?P<mark> ?(?:-|to|through|until|~|and|至|到|から) ?)(?P<high>\S.*)$", re.IGNORECASE)
+_RANGE = re.compile(
+    r"^(?:(?P<lead>from|between) )?(?P<low>\S.*?)(?P<mark> ?(?:-|to|through|until|~|and|至|到|から) ?)(?P<high>\S.*)$",
+    re.IGNORECASE,
+)
 _RATIO = re.compile(r"^(?P<parts>\d+(?:\.\d+)?(?: ?: ?\d+(?:\.\d+)?)+)$")
 _SIZE = re.compile(r"^(?P<first>[\d.,]+)(?P<unit>[^\d]*?) ?(?:×|\\times|[xX*]|by)(?![A-Za-z]) ?(?=[\d.])")
 _SIZE_CUT = re.compile(r" ?(?:×|\\times(?![A-Za-z])|(?<=[\d a-z])[xX](?=[ \d])| by ) ?")
-_OUT_OF = re.compile(r"^(?P<top>[\w-]+) (?:out of|of|in|out of every|in every) (?:every |the )?(?P<bottom>[\w-]+)$", re.IGNORECASE)
-_FEET = re.compile(r"^(\d+(?:\.\d+)?) ?(?:'|ft\.?|feet|foot) ?(?:and )?(\d+(?:\.\d+)?(?: \d/\d)?) ?(?:\"|''|in\.?|inch(?:es)?)?$", re.IGNORECASE)
+_OUT_OF = re.compile(
+    r"^(?P<top>[\w-]+) (?:out of|of|in|out of every|in every) (?:every |the )?(?P<bottom>[\w-]+)$", re.IGNORECASE
+)
+_FEET = re.compile(
+    r"^(\d+(?:\.\d+)?) ?(?:'|ft\.?|feet|foot) ?(?:and )?(\d+(?:\.\d+)?(?: \d/\d)?) ?(?:\"|''|in\.?"
+    r"|inch(?:es)?)?$",
+    re.IGNORECASE,
+)
 _PART = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-zµ°'\"]+)\.?(?: and |, and |, | )?")
 _TIMES_WORD = {"once": 1, "twice": 2, "thrice": 3}
 _MULTIPLE = re.compile(r"^(\S+(?: \S+)?) ?(?:times|fold|-fold|x|X|×)(?: as (?:many|much|large|big|long|tall))?$")
@@ -72,7 +109,7 @@ def _time(hour: int, minute: int, half: str, second: int = 0) -> str | None:
 
 
 def _clock(text: str) -> str | None:
-    if (found := _HAN_CLOCK.match(text)) is not None and not found[2] == text:
+    if (found := _HAN_CLOCK.match(text)) is not None and found[2] != text:
         if ":" in text and not found[1]:
             return _time(int(found[2]), int(found[3]), "") if found[3] and len(found[3]) == 2 else None
         half = {"上午": "a", "早上": "a", "午前": "a", "下午": "p", "晚上": "p", "午後": "p"}.get(found[1] or "", "")

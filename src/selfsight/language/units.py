@@ -8,11 +8,14 @@ matters: `5 g` is grams and `5 G` is not, `5 mm` is millimetres and `5 MM` is no
 import re
 from functools import lru_cache
 
+from selfsight.language.folding import word_set
+
 # name -> symbol; every name also has its plural.
 _WORDS = {
     "meter": "m", "metre": "m", "gram": "g", "gramme": "g", "liter": "L", "litre": "L", "second": "s", "watt": "W",
     "volt": "V", "amp": "A", "ampere": "A", "hertz": "Hz", "joule": "J", "pascal": "Pa", "ohm": "Ω", "newton": "N",
-    "calorie": "cal", "byte": "B", "bit": "bit", "farad": "F", "tonne": "t", "candela": "cd", "mole": "mol", "tesla": "T",
+    "calorie": "cal", "byte": "B", "bit": "bit", "farad": "F", "tonne": "t", "candela": "cd", "mole": "mol",
+    "tesla": "T",
     "henry": "H", "lumen": "lm", "lux": "lx", "becquerel": "Bq", "sievert": "Sv", "electronvolt": "eV", "pixel": "px",
     "parsec": "pc", "bar": "bar", "siemens": "S", "weber": "Wb", "coulomb": "C",
 }  # fmt: skip
@@ -116,13 +119,82 @@ dime dimes
 _ALIASES = {"厘米": "cm", "毫米": "mm", "米": "m", "公里": "km", "千克": "kg", "克": "g", "升": "L", "毫升": "mL",
             "度": "°", "秒": "s", "分": "min", "小时": "h", "天": "d", "吨": "t", "岁": "yr"}  # fmt: skip
 # Bases that take the symbol of a prefix; case matters.
-_BASES = "m g L l s W V A Hz Pa J N Ω F B b bit eV cal Wh Ah mol cd lm lx Bq Sv H T pc bps B/s bar".split()
-_PREFIXES = "k c m µ u n d h M G T P p da".split()
-_SYMBOLS_ALONE = "m g L l s W V J N Pa Hz Ω A C F mol cd lm lx Bq Sv Wb eV cal Wh Ah bit bits h t K° bps bar S".split()
+_BASES = [
+    "m",
+    "g",
+    "L",
+    "l",
+    "s",
+    "W",
+    "V",
+    "A",
+    "Hz",
+    "Pa",
+    "J",
+    "N",
+    "Ω",
+    "F",
+    "B",
+    "b",
+    "bit",
+    "eV",
+    "cal",
+    "Wh",
+    "Ah",
+    "mol",
+    "cd",
+    "lm",
+    "lx",
+    "Bq",
+    "Sv",
+    "H",
+    "T",
+    "pc",
+    "bps",
+    "B/s",
+    "bar",
+]
+_PREFIXES = ["k", "c", "m", "µ", "u", "n", "d", "h", "M", "G", "T", "P", "p", "da"]
+_SYMBOLS_ALONE = [
+    "m",
+    "g",
+    "L",
+    "l",
+    "s",
+    "W",
+    "V",
+    "J",
+    "N",
+    "Pa",
+    "Hz",
+    "Ω",
+    "A",
+    "C",
+    "F",
+    "mol",
+    "cd",
+    "lm",
+    "lx",
+    "Bq",
+    "Sv",
+    "Wb",
+    "eV",
+    "cal",
+    "Wh",
+    "Ah",
+    "bit",
+    "bits",
+    "h",
+    "t",
+    "K°",
+    "bps",
+    "bar",
+    "S",
+]
 # Read in lower case today and in reports: KM, Kg, CM, HZ. Not MM (a million), MB and Mb, nor one letter.
-_ANY_CASE = frozenset("km cm kg mg ml hz khz mhz ghz mph kph lb lbs oz ft in yd mi kwh kw".split())
+_ANY_CASE = word_set("km cm kg mg ml hz khz mhz ghz mph kph lb lbs oz ft in yd mi kwh kw")
 _CUBED_SHORT = re.compile(r"(?<=[A-Za-z])\s?(?:\^\s?\{?\s?(-?[1-4])\s?\}?|( squared| cubed))$|(?<=[A-Za-z])([23])$")
-_SQUARE_FIRST = re.compile(r"^(?:(squared|square|sq)|(cubic|cu))\.? ?(?=\S)")
+_SQUARE_FIRST = re.compile(r"^(?:(squared|square|sq)|(cubic|cu))(?:\. ?| )(?=\S)")
 _PER = re.compile(r"\s?/\s?| per | a | an ")
 _TIMES = re.compile(r"\s?[·*]\s?|-(?=[A-Za-z])| ")
 
@@ -144,8 +216,28 @@ _NAMES = _plain_names()
 _NAMES_LOWER = {name.casefold(): symbol for name, symbol in _NAMES.items() if len(name) > 2 or not name.isascii()}
 _SYMBOLS = {prefix + base: prefix.replace("u", "µ") + base for base in _BASES for prefix in _PREFIXES}
 _SYMBOLS |= {symbol: symbol for symbol in _SYMBOLS_ALONE}
-_SYMBOLS |= {"℃": "°C", "kts": "kn", "KB": "kB", "cms": "cm", "kms": "km", "kgs": "kg", "mls": "mL", "ml": "mL", "l": "L"}
-_SYMBOLS |= {"Mbps": "Mbps", "Gbps": "Gbps", "kbps": "kbps", '"': "in", "w": "W", "v": "V", "j": "J", "n": "N", "pa": "Pa"}
+_SYMBOLS |= {
+    "℃": "°C",
+    "kts": "kn",
+    "KB": "kB",
+    "cms": "cm",
+    "kms": "km",
+    "kgs": "kg",
+    "mls": "mL",
+    "ml": "mL",
+    "l": "L",
+}
+_SYMBOLS |= {
+    "Mbps": "Mbps",
+    "Gbps": "Gbps",
+    "kbps": "kbps",
+    '"': "in",
+    "w": "W",
+    "v": "V",
+    "j": "J",
+    "n": "N",
+    "pa": "Pa",
+}
 for _never in ("MM", "G", "M", "B", "K", "T", "cd", "Tm", "Pm", "mm2"):
     _SYMBOLS.pop(_never, None)
 
@@ -216,7 +308,10 @@ def _product(text: str) -> str | None:
 
 
 # Where a value can end and a unit begin: after a digit, a bracket or \pi, with or without a space.
-_TAIL = re.compile(r"(?:(?<=[\d})π°])|(?<=\\pi )|(?<=\\infty )) ?(?P<unit>[A-Za-zµΩ°%][A-Za-zµΩ°%./· -]*(?: ?\^ ?\{? ?-?\d ?\}?)?[A-Za-z/ ]*)$")
+_TAIL = re.compile(
+    r"(?:(?<=[\d})π°])|(?<=\\pi )|(?<=\\infty )) ?(?P<unit>[A-Za-zµΩ°%][A-Za-zµΩ°%./· -]*(?: ?\^ "
+    r"?\{? ?-?\d ?\}?)?[A-Za-z/ ]*)$"
+)
 
 
 def without_unit(text: str, *, marked: bool) -> str:
