@@ -25,7 +25,7 @@ _PREFIX_WORDS = {
 }  # fmt: skip
 # Names without prefixes: all spellings of one unit, its symbol first.
 _PLAIN = """
-% percent pct percentage percentages prozent procent porcentaje pourcent 퍼센트
+% percent percents pct percentage percentages prozent procent porcentaje pourcent 퍼센트
 ° deg degs degree degrees
 °C celsius centigrade degC
 °F fahrenheit degF
@@ -77,6 +77,8 @@ ppm
 ppb
 light-year lightyear lightyears light-years ly
 carat carats ct
+micron microns
+ly light years
 sqft
 sqm
 cc
@@ -238,7 +240,7 @@ _SYMBOLS |= {
     "n": "N",
     "pa": "Pa",
 }
-for _never in ("MM", "G", "M", "B", "K", "T", "cd", "Tm", "Pm", "mm2"):
+for _never in ("pm", "MM", "G", "M", "B", "K", "T", "cd", "Tm", "Pm", "mm2"):
     _SYMBOLS.pop(_never, None)
 
 
