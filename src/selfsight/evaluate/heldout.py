@@ -90,8 +90,8 @@ def answer_questions(
             for rollout in many[q.id]:
                 seen(rollout)
             greedy_rollout = one[q.id][0]
-            first = pack.read_key(greedy_rollout)
-            keys = [pack.read_key(rollout) for rollout in many[q.id]]
+            first = pack.read_key(greedy_rollout, q.question)
+            keys = [pack.read_key(rollout, q.question) for rollout in many[q.id]]
             results.append(
                 Answered(
                     id=q.id,

@@ -36,7 +36,7 @@ def knows(image: ImageRef) -> bool:
 def verdict(image: ImageRef, question: str) -> Verdict:
     """Truth of a question about a world's image."""
     found = truth(question, scene_of(image))
-    return Verdict(None if found.answer is None else answer_key(found.answer), found.family, found.reason)
+    return Verdict(None if found.answer is None else answer_key(found.answer, question), found.family, found.reason)
 
 
 def verdict_if_known(image: ImageRef, question: str) -> Verdict | None:

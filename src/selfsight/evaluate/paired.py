@@ -69,7 +69,7 @@ def greedy_key(answered: Answered) -> str | None:
     """The key of a greedy answer; None when it is unreadable. All packs read an answer alike."""
     found = outcome(answered)
     if found == "wrong":
-        return key_of(get_pack("full").read_answer(answered.greedy_text))
+        return key_of(get_pack("full").read_answer(answered.greedy_text), answered.question)
     return answered.key if found == "right" else None
 
 

@@ -58,10 +58,11 @@ def heldout_questions(
         asked = ask(picture, family, rng)
         if asked is None:
             continue
-        key = answer_key(asked[1])
+        question = say(asked[0], rng)
+        key = answer_key(asked[1], question)
         assert key is not None, f"the key reader must know the answer {asked[1]!r}"
         wanted.remove(family)
-        questions.append(HeldOutQuestion(f"h-{ref.id}", ref, say(asked[0], rng), family, key))
+        questions.append(HeldOutQuestion(f"h-{ref.id}", ref, question, family, key))
     return questions
 
 

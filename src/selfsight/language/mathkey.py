@@ -1,13 +1,14 @@
-"""Keys of mathematical answers, computed by math-verify in a process that can be killed.
+"""Keys of mathematical answers: read by `expressions` here, or by math-verify in a process that can be killed.
 
-Model text can ask a computer algebra system for 9**9**9. Hence: towers of powers are refused before anything
-runs, the work happens in one worker process started at first use, the kernel ends that process after
-`CPU_SECONDS` of its own processor time, and this side ends it after `WALL_SECONDS`. The limit that normally
-decides is processor time, so that a busy machine gives the same keys as an idle one. No signal is used in
-this process, so any thread may ask; questions are answered one at a time.
+Nearly every answer is read in this process by a reader whose work is bounded by structure, not by time. What it
+cannot read and what sympy evaluates while it reads (gcd, sums, limits) goes to math-verify. Model text can ask a
+computer algebra system for 9**9**9, so `_too_large` refuses long numbers and large powers; the work happens in one
+worker process started at first use, and a worker that needs more than `CPU_SECONDS` of processor time is ended. That
+limit is a last resort: what is admitted takes milliseconds, so a busy machine gives the same keys as an idle one. No
+signal is used in this process, so any thread may ask; questions are answered one at a time.
 
-A killed worker means an abstention (None) and the next question starts a new one. LaTeX that math-verify
-cannot read, or whose value arithmetic does not settle (integrals, sums, limits), is a class by its spelling.
+What is refused as too large is an abstention (None). LaTeX that nobody can read, or whose value arithmetic does not
+settle, is a class by its spelling; so is an expression that ended the worker.
 
 The two sides speak JSON lines over pipes (no pickle). math-verify, and sympy behind it, are imported by the
 worker only; only its LaTeX reader is used, never the one that hands text to Python's `eval`.
@@ -24,10 +25,13 @@ import threading
 
 from selfsight.errors import SelfsightError
 
-CPU_SECONDS = 0.8
-WALL_SECONDS = 1.6
+CPU_SECONDS = 8.0
+WALL_SECONDS = 120.0
 START_SECONDS = 60.0
 MAX_MATH_CHARS = 200
+MAX_ALGEBRA_TOKENS = 60
+MAX_ALGEBRA_DIGITS = 4
+MAX_ALGEBRA_MEMBERS = 12
 
 _SYMBOLS = {
     "√": "\\sqrt", "π": "\\pi ", "∞": "\\infty ", "≤": "\\le ", "≥": "\\ge ", "≠": "\\ne ", "±": "\\pm ",
@@ -36,6 +40,22 @@ _SYMBOLS = {
 _TOWER = re.compile(r"\d\s*\^[\s({]*-?\d+\s*\^")  # 9^9^9, 9^(9^9), 9^{9^{9}}
 _ASCII_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sqrt|sin|cos|tan|log|ln|exp|pi)(?![A-Za-z])")
 _ASCII_POWER = re.compile(r"\^(-?(?:\d+(?:\.\d+)?|[A-Za-z]))")
+_ALGEBRA_TOKEN = re.compile(r"\\[A-Za-z]+|\d+|\S")
+# What sympy computes by itself while it reads: it is asked for these only, and only with small numbers.
+_EAGER = re.compile(r"\\(?:binom|gcd|lcm|prod|sum|int|lim|pmod|bmod|mod|det|partial|max|min)(?![A-Za-z])|!")
+_ASKED = re.compile(_EAGER.pattern.removesuffix("|!"))
+_POWER = re.compile(r"\^\s*\{?\s*-?\d{3,}|\^\s*\{?[^{}]*\^|\}\s*\^")
+
+
+def _too_large(latex: str) -> bool:
+    """Whether an expression may be large for a computer algebra system: long numbers, large or nested powers.
+
+    By structure alone, so that the answer is the same on every machine.
+    """
+    longest = max((len(run) for run in re.findall(r"\d+", latex)), default=0)
+    if longest > MAX_ALGEBRA_DIGITS or _POWER.search(latex) is not None:
+        return True
+    return _EAGER.search(latex) is not None and longest > 2
 
 
 def _matching(text: str, start: int) -> int:
@@ -125,8 +145,9 @@ class _Worker:
 class MathKeys:
     """Asks the worker, replaces it when it dies, and counts how often that happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guarded: bool = True) -> None:
         self._lock = threading.Lock()
+        self._guarded = guarded
         self._worker: _Worker | None = None
         self.deaths = 0
 
@@ -137,21 +158,30 @@ class MathKeys:
         if _TOWER.search(text.replace("**", "^")) is not None:
             return None
         latex = to_latex(text)
+        if self._guarded and _too_large(latex):
+            return None
+        if len(_ALGEBRA_TOKEN.findall(latex)) > MAX_ALGEBRA_TOKENS or latex.count(",") > MAX_ALGEBRA_MEMBERS:
+            return _spelling(text)
         with self._lock:
-            # A forked child must not share its parent's pipes.
-            if self._worker is None or self._worker.pid != os.getpid():
-                self._worker = _Worker()
-            reply = self._worker.ask(latex)
+            reply = self._ask(latex) or self._ask(latex)  # someone else may have ended the first worker
             if reply is None:
-                self._worker.kill()
-                self._worker = None
-                self.deaths += 1
-                return None
+                return _spelling(text)
         answer = json.loads(reply)
         if answer["status"] == "unread":
-            return "tex:" + re.sub(r"\s+", "", text)
+            return _spelling(text)
         key = answer["key"]
         return key if isinstance(key, str) else None
+
+    def _ask(self, latex: str) -> str | None:
+        # A forked child must not share its parent's pipes.
+        if self._worker is None or self._worker.pid != os.getpid():
+            self._worker = _Worker()
+        reply = self._worker.ask(latex)
+        if reply is None:
+            self._worker.kill()
+            self._worker = None
+            self.deaths += 1
+        return reply
 
     def close(self) -> None:
         """Ends the worker; the next question starts another."""
@@ -165,6 +195,21 @@ MATH_KEYS = MathKeys()
 atexit.register(MATH_KEYS.close)
 
 
-def math_key(text: str) -> str | None:
-    """The key of a folded mathematical answer, from the process-wide worker."""
-    return MATH_KEYS.key(text)
+def _spelling(text: str) -> str:
+    return "tex:" + re.sub(r"\s+", "", text)
+
+
+def math_key(text: str, *, ordered: bool = False) -> str | None:
+    """The key of a folded mathematical answer; `ordered`: a list without brackets keeps its order."""
+    # Imported here: plain answers need no mpmath.
+    from selfsight.language.expressions import read_math
+    from selfsight.language.mathvalues import RefusedError, UnreadError
+
+    if len(text) > MAX_MATH_CHARS:
+        return None
+    try:
+        return read_math(text, ordered=ordered)
+    except RefusedError:
+        return None
+    except UnreadError:
+        return MATH_KEYS.key(text) if _ASKED.search(text) is not None else _spelling(text)

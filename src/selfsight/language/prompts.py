@@ -126,11 +126,11 @@ class PromptPack:
         """The content of the last balanced box of a reasoner's completion."""
         return parse.read_boxed_answer(text)
 
-    def read_key(self, completion: Completion) -> str | None:
-        """The answer key of a reasoner's completion. None is an abstention: no box, nothing readable in it, or a
-        completion that was cut off, which never said that it was done.
+    def read_key(self, completion: Completion, question: str | None = None) -> str | None:
+        """The answer key of a reasoner's completion to `question`. None is an abstention: no box, nothing readable in
+        it, or a completion that was cut off, which never said that it was done.
         """
-        return key_of(self.read_answer(completion.text)) if completion.finished else None
+        return key_of(self.read_answer(completion.text), question) if completion.finished else None
 
     def read_description(self, text: str) -> Reading:
         """The description in a describer's completion."""

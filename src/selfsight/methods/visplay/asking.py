@@ -77,19 +77,21 @@ def vote(
 ) -> dict[str, tuple[Votes, tuple[str, ...]]]:
     """The reasoner's `num_votes` answers to each question, with their texts; by question id. `seen` gets each."""
     prompts = {q.id: roles.pack.reasoner(roles.shown(q.image), q.text) for q in questions}
-    return _answers(roles, config, prompts, place, "votes", seen)
+    return _answers(roles, config, questions, prompts, place, "votes", seen)
 
 
 def vote_blind(
     roles: Roles, config: EvolveConfig, questions: Sequence[Question], place: Place
 ) -> dict[str, tuple[Votes, tuple[str, ...]]]:
     """The same without the image: what can be guessed from the words alone."""
-    return _answers(roles, config, {q.id: roles.pack.blind(q.text) for q in questions}, place, "blind")
+    prompts = {q.id: roles.pack.blind(q.text) for q in questions}
+    return _answers(roles, config, questions, prompts, place, "blind")
 
 
 def _answers(
     roles: Roles,
     config: EvolveConfig,
+    questions: Sequence[Question],
     prompts: Mapping[str, Prompt],
     place: Place,
     role: str,
@@ -103,9 +105,10 @@ def _answers(
     for rollouts in answered.values():
         for rollout in rollouts:
             seen(rollout)
+    asked = {q.id: q.text for q in questions}  # what a question names adds nothing to its answers
     return {
         id: (
-            count_votes([roles.pack.read_key(rollout) for rollout in rollouts]),
+            count_votes([roles.pack.read_key(rollout, asked[id]) for rollout in rollouts]),
             tuple(rollout.text for rollout in rollouts),
         )
         for id, rollouts in answered.items()

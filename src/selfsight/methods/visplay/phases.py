@@ -134,7 +134,7 @@ def reasoner_batch(roles: Roles, config: EvolveConfig, items: Sequence[PoolItem]
     read: list[tuple[str, str]] = []
     for item, request in zip(items, requests, strict=True):
         rollouts = answered[item.question_id]
-        keys = [roles.pack.read_key(rollout) for rollout in rollouts]
+        keys = [roles.pack.read_key(rollout, item.question) for rollout in rollouts]
         if config.visplay.controls.reward == "random":
             rewards = random_answer_rewards(size, derive(config.seed, place.round, place.step, item.question_id))
         else:
