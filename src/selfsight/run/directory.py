@@ -4,10 +4,12 @@ config.yaml     the resolved configuration      journal.jsonl   one line per fin
 metrics.jsonl   one line per step               rounds/K/       questions, votes, pool, model folders
 alarms.jsonl    what was watched for collapse
 images.parquet  image files of the run          quarantine.jsonl  image files left out, and why
+checks.json     check values of files above     history.json    changed settings, losses (if any)
 checkpoints/    what resuming needs             images/         content-addressed references
 summary.json    what the run showed             report.html     self-contained
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -17,9 +19,13 @@ import yaml
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import disk_errors, pretty_json, read_json, write_atomic
 from selfsight.run.closing import Closing
+from selfsight.run.hashing import hash_bytes
 from selfsight.run.lock import RunLock
 
 _LOCK: Final = ".lock"
+# The first line of config.yaml, a comment: the fingerprint of all that follows.
+_CHECK_LINE: Final = b"# blake2b of what follows: %s\n"
+_CHECKED: Final = re.compile(rb"# blake2b of what follows: ([0-9a-f]{32})")
 
 
 class RunDirectory(Closing):
@@ -68,6 +74,7 @@ class RunDirectory(Closing):
                 f"{path}: holds no run (no config.yaml)",
                 hint="give the folder that `selfsight evolve` wrote, usually runs/NAME",
             )
+        _check_config(path / "config.yaml")
         return cls(path, None)
 
     @property
@@ -125,7 +132,7 @@ class RunDirectory(Closing):
         """The configuration as written; the typed model in `selfsight.config` checks it."""
         try:
             config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise SelfsightError(
                 f"{self.config_path}: is damaged ({error})", hint="restore it, or start a new run"
             ) from error
@@ -135,10 +142,13 @@ class RunDirectory(Closing):
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the resolved configuration: a run was resumed with changed settings."""
-        write_atomic(self.config_path, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode())
+        settings = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode()
+        self.check_lock()
+        write_atomic(self.config_path, _CHECK_LINE % hash_bytes(settings).encode() + settings)
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace summary.json, the contract for scripts."""
+        self.check_lock()
         write_atomic(self.summary_path, pretty_json(dict(summary)))
 
     def read_summary(self) -> dict[str, object]:
@@ -148,11 +158,31 @@ class RunDirectory(Closing):
             raise SelfsightError(f"{self.summary_path}: holds no object", hint="`selfsight resume` writes it again")
         return summary
 
+    def check_lock(self) -> None:
+        """Raises when the lock's file was removed or replaced, so that another process may be writing this run."""
+        if self._lock is not None:
+            self._lock.check()
+
     def close(self) -> None:
         """Let other processes write this run."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def _check_config(path: Path) -> None:
+    """Raises when config.yaml is not what the run wrote; those of earlier versions do not say and pass."""
+    try:
+        first, _, settings = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise SelfsightError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
+    match = _CHECKED.fullmatch(first)
+    if match is not None and hash_bytes(settings) != match[1].decode():
+        raise SelfsightError(
+            f"{path}: is not what the run wrote: it is damaged, or was edited",
+            hint="restore it; settings are changed with `selfsight resume RUN KEY=VALUE`. If the edit is meant, remove "
+            "the file's first line",
+        )
 
 
 class _Dumper(yaml.SafeDumper):
