@@ -1,9 +1,10 @@
 """What the commands share: options, how a result is printed as JSON, and how mistakes are told."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal
 
 import typer
@@ -32,12 +33,21 @@ def errors() -> Iterator[None]:
         from selfsight.run.progress import plain_text
 
         asked_to_stop: int | None = getattr(error, "exit_code", None)
-        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{error.message}"), file=sys.stderr)
-        if error.hint:
-            print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
+        with suppress(OSError):  # a log on a full disk: the exit code still tells
+            print(plain_text(f"{'' if asked_to_stop else 'Error: '}{error.message}"), file=sys.stderr)
+            if error.hint:
+                print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
         raise typer.Exit(asked_to_stop or 2) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def discard_output() -> None:
+    """Lets standard output go nowhere: what it still holds would fail once more when Python ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def json_text(data: object) -> str:

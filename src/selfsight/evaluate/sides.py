@@ -17,6 +17,7 @@ from selfsight.evaluate.answers import EVALUATION
 from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.language.prompts import taught_pack
 from selfsight.run import RunDirectory
+from selfsight.run.checks import refuse_damaged, refuse_damaged_model
 
 # Where a round keeps the model that answers its held-out questions: VisPlay's, Vision-Zero's.
 _MODELS = ("reasoner", "model")
@@ -86,6 +87,7 @@ class RoundSide:
                 f"{self.folder}: holds no model ({' or '.join(_MODELS)})",
                 hint="it was removed; without it this round can only be compared by the answers that it has given",
             )
+        refuse_damaged_model(found)
         return found
 
 
@@ -130,10 +132,14 @@ def _side(given: str, path: Path, round: int | None) -> RoundSide:
         raise SelfsightError(
             f"{given}: round {round} is not measured", hint=f"measured are: {', '.join(map(str, measured))}"
         )
-    pack = _pack(config, directory.path)
-    return RoundSide(
-        given, directory.path, measured[-1] if round is None else round, config, pack, _asked(config, pack)
+    chosen = measured[-1] if round is None else round
+    refuse_damaged(
+        directory.path,
+        lambda path: path in ("config.yaml", f"rounds/{chosen}/{EVALUATION}"),
+        hint="restore it from a copy, or compare the model folder itself, which is asked again then",
     )
+    pack = _pack(config, directory.path)
+    return RoundSide(given, directory.path, chosen, config, pack, _asked(config, pack))
 
 
 def _asked(config: EvolveConfig, pack: str) -> Asking:

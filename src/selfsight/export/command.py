@@ -14,7 +14,9 @@ from selfsight.report.figures import console
 from selfsight.report.questions import TruthOf
 from selfsight.report.reading import read_run
 from selfsight.run import plain_text
+from selfsight.run.checks import refuse_damaged
 
+_QUESTION_TABLES = ("asked.parquet", "asked_votes.parquet", "questions.parquet", "votes.parquet", "pool.parquet")
 What = Literal["questions", "model", "all"]
 
 
@@ -46,6 +48,12 @@ def export_run(
             refuse_occupied(path, force=force)
     if out.resolve().is_relative_to(run.path.resolve() / "rounds"):
         raise SelfsightError(f"{out}: lies inside the run's rounds", hint="choose another --out")
+    refuse_damaged(
+        run.path,
+        # The model's card needs no table of questions.
+        lambda path: wants_questions or Path(path).name not in _QUESTION_TABLES,
+        hint="restore it from a copy: a card and a data set must not be made of damaged files",
+    )
     if wants_model:
         model_folder_of(run, choose_round(run, which))
     questions = model = None

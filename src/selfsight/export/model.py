@@ -17,6 +17,7 @@ from selfsight.export.model_card import ModelFacts, model_card
 from selfsight.export.watched import rolled_back_to
 from selfsight.report.reading import RunReading, Trouble
 from selfsight.run import hash_path, read_journal
+from selfsight.run.checks import refuse_damaged_model
 
 _FOLDERS = ("reasoner", "model")  # of a round: what answers questions, what plays games
 
@@ -84,10 +85,11 @@ def model_folder_of(run: RunReading, round: int) -> Path:
         if (run.path / artefact / "config.json").is_file():
             recorded = [entry.outputs[artefact] for entry in read_journal(run.path / "journal.jsonl")
                         if artefact in entry.outputs]  # fmt: skip
-            if not recorded or hash_path(run.path / artefact) != recorded[-1]:
+            refuse_damaged_model(run.path / artefact)  # names the file
+            if not recorded:
                 raise SelfsightError(
-                    f"{run.path / artefact}: is not what the run wrote there, by its journal",
-                    hint="restore the folder, or export another round",
+                    f"{run.path / artefact}: the run's journal has no line about it",
+                    hint="restore journal.jsonl, or export another round",
                 )
             return run.path / artefact
     raise SelfsightError(f"{run.path}: round {round} has no model folder", hint="export another round (--round)")

@@ -17,23 +17,21 @@ from typing import Any
 
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
-from selfsight.evaluate.answers import EVALUATION as EVALUATION_TABLE
 from selfsight.evaluate.answers import summarise
 from selfsight.images import ImageError, ImageSource
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
+from selfsight.methods.learning import learn_from
 from selfsight.methods.measuring import Answerer, HeldOut
-from selfsight.methods.memory import peak_memory_gib
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
-from selfsight.methods.restoring import FINISHED, Found, check_inputs, check_lines, find_checkpoint
-from selfsight.methods.resuming import refuse_late_changes
+from selfsight.methods.record import Record
+from selfsight.methods.restoring import FINISHED, check_inputs, find_checkpoint
 from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.methods.summary import build_summary
 from selfsight.methods.timings import Timings
 from selfsight.policy import Group, Policy
 from selfsight.run import (
-    Damage,
     Journal,
     JsonlWriter,
     Progress,
@@ -44,9 +42,7 @@ from selfsight.run import (
     write_atomic,
 )
 from selfsight.run.checkpoint import Checkpoints
-from selfsight.run.checks import QUARANTINE, Checks
-from selfsight.run.hashing import hash_bytes, hash_path
-from selfsight.run.history import History, Loss, read_history
+from selfsight.run.hashing import hash_bytes
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
 MISMATCH_ALARM = 0.015  # KL(sampler || learner), nats a token
@@ -134,7 +130,7 @@ def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progr
     method = opening(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
         progress.note(f"run folder: {path}")
-        return Loop(config, method, directory, progress, timings).drive()
+        return Loop(config, method, directory, progress, timings, Record(directory, progress, config)).drive()
 
 
 def go_on(
@@ -147,42 +143,35 @@ def go_on(
     """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
     with RunDirectory.resume(path) as directory:
         timings = Timings()
+        checks = check_inputs(directory.path)  # before settings are believed
         config = load_config(directory.config_path, overrides)
         before = load_config(directory.config_path)
         refuse_changes(before, config)
         require_trackers(config.report_to)
-        return Loop(config, opening(config), directory, progress, timings, before=before).drive()
+        record = Record(directory, progress, config, before=before, checks=checks)
+        return Loop(config, opening(config), directory, progress, timings, record).drive()
 
 
 class Loop:
     """One run of a method over its directory."""
 
     def __init__(
-        self,
-        config: EvolveConfig,
-        method: Method,
-        directory: RunDirectory,
-        progress: Progress,
-        timings: Timings,
-        *,
-        before: EvolveConfig | None = None,
-    ) -> None:
+        self, config: EvolveConfig, method: Method, directory: RunDirectory, progress: Progress, timings: Timings,
+        record: Record,
+    ) -> None:  # fmt: skip
         self.config, self.method = config, method
         self.directory, self.progress, self.timings = directory, progress, timings
         self.stages = method.stages()
         self.trainable = {role: policy for role, policy in method.policies.items() if policy.trainable}
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
         self._mismatch_said = ""  # the stage that the user was last warned in
-        self.before = before or config  # the settings until now, when a run goes on
-        self.history = History()
-        self.damages: tuple[Damage, ...] = ()  # what the run goes on with all the same
+        self.record = record
 
     # ---- the schedule ----------------------------------------------------------------------------------
 
     def drive(self) -> dict[str, Any]:
         """All stages that are not done yet, then the summary."""
         directory, config = self.directory, self.config
-        checks = check_inputs(directory.path)
         with (
             ExitStack() as ending,
             StopRequested() as stop,
@@ -194,16 +183,14 @@ class Loop:
             for policy in self.method.policies.values():
                 ending.callback(policy.close)
             self.stop, self.journal, self.metrics, self.alarms = stop, journal, metrics, alarms
-            self.quarantine = quarantine
+            self.record.covers(journal, metrics, alarms, quarantine)
             watch = Watch(config, directory, alarms, self.progress.note)
             self.ending = Ending(config, directory, journal, self.method.model_folder, self.progress.note)
             self.base = self._weights_hash()
             first, step = self._restore()
-            # Changed settings hold once the run has accepted them; an unchanged config.yaml stays as it is.
-            if config != self.before:
-                directory.write_config(config.model_dump(mode="json"))
-            whole = first == len(self.stages) and self._summary_is_whole(checks)
-            self._write_checks(finished=whole)
+            self.record.accept_settings()  # changed settings hold once the run has accepted them
+            whole = first == len(self.stages) and self.record.summary_is_whole()
+            self.record.write_checks(finished=whole)
             self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
@@ -231,51 +218,24 @@ class Loop:
                     break
                 self.ending.stop(fired)
             if whole:
-                self._say_finished()
+                self.record.say_finished()
                 self.trackers.finished()
                 return directory.read_summary()
             summary = build_summary(
                 directory,
                 config,
                 ended=self.ending.outcome(self.stages[-1].round),
-                history=self.history,
                 source=self.method.source,
                 pack=self.method.answerer.pack,
                 timings=self.timings,
-                own=self.method.account(self),
+                own=self.method.account(self) | self.record.for_summary(),
             )
             directory.write_summary(summary)
-            self._write_checks(finished=True)
+            self.record.write_checks(finished=True)
             self.trackers.finished()
             if first == len(self.stages):
-                self._say_finished()
+                self.record.say_finished()
             return summary
-
-    def _summary_is_whole(self, checks: Checks | None) -> bool:
-        """Whether summary.json is what the finished run wrote and still says everything; else it is written again."""
-        known = None if checks is None else checks.files.get("summary.json")
-        path = self.directory.summary_path
-        if known is None:
-            return False
-        if not path.exists() or hash_path(path) != known:
-            self.progress.note(f"{path.name} is {'changed' if path.exists() else 'missing'}; it is written again")
-            return False
-        summary = self.directory.read_summary()
-        return {name: summary.get(name) for name in self.history.as_json()} == self.history.as_json()
-
-    def _say_finished(self) -> None:
-        """Tells that nothing was left to do; raises where files of the finished run are not what it wrote."""
-        # A model folder that is gone as a whole was removed to save space: that was told, and is no damage.
-        bad = [damage for damage in self.damages if damage.what == "changed" or damage.file or "." in damage.artefact]
-        if not bad:
-            self.progress.note("this run is finished; nothing is left to do")
-            return
-        more = f", and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise SelfsightError(
-            f"{self.directory.path}: this run is finished, but not whole: {'; '.join(map(str, bad[:3]))}{more}",
-            hint="restore them from a copy; the rest of the run can be used, and export and compare refuse what is "
-            "damaged",
-        )
 
     def _start_trackers(self, first: int) -> Trackers:
         """What else gets the figures of the stages from `first` on, and of those before it what it has not yet."""
@@ -328,7 +288,7 @@ class Loop:
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""
-        self.directory.check_lock()
+        self.record.check_in_place()
         if "none" not in self.config.report_to:
             self.metrics.append(line)
             self.trackers.look()
@@ -362,10 +322,8 @@ class Loop:
 
     def _save(self, stage: Stage, step: int) -> None:
         """A checkpoint that says: `stage` goes on at `step`."""
-        self.directory.check_lock()
-        for file in (self.metrics, self.alarms):
-            file.check_in_place()
-        self._note_lost_display(stage, step)
+        self.record.check_in_place()
+        self.record.note_lost_display(stage, step)
         tensors: dict[str, Any] = {}
         counters: dict[str, object] = {}
         for role, policy in self.trainable.items():
@@ -374,10 +332,7 @@ class Loop:
         state = {
             "stage": stage.name,
             "step": step,
-            "metrics_lines": self.metrics.lines,
-            "alarm_lines": self.alarms.lines,
-            "metrics_blake2b": self.metrics.written().blake2b,
-            "alarms_blake2b": self.alarms.written().blake2b,
+            **self.record.fingerprints(),
             "rollback": self.ending.state(),
             "config": config_hash(self.config),
             "base": self.base,
@@ -386,39 +341,15 @@ class Loop:
             **self.method.own_state(),
         }
         self.checkpoints.save(stage.checkpoint_step(step), tensors, state)
-        self._write_checks(finished=False)
-
-    def _write_checks(self, *, finished: bool) -> None:
-        """checks.json as of now; `finished`: with summary.json, which was written just now."""
-        run = self.directory.path
-        lines = {file.path.name: file.written() for file in (self.metrics, self.alarms)}
-        lines["journal.jsonl"] = self.journal.written()
-        if (quarantined := self.quarantine.written()) is not None:
-            lines[QUARANTINE] = quarantined
-        names = ("images.parquet", *(("summary.json",) if finished else ()))
-        Checks(lines, {name: hash_path(run / name) for name in names if (run / name).exists()}).write(run)
-
-    def _note_lost_display(self, stage: Stage, step: int) -> None:
-        """Writes down that the terminal or log can no longer be written: nobody may be left to be told."""
-        reason = getattr(self.progress, "lost", None)
-        if reason is not None:
-            known = self.history
-            self.history = known.with_loss(Loss(stage.name, step, "progress", f"could not be shown any more: {reason}"))
-            if self.history != known:
-                self.history.write(self.directory.path)
+        self.record.write_checks(finished=False)
 
     def _restore(self) -> tuple[int, int]:
         """Where to go on: index of the stage and step inside it; policies, state and metrics are put back."""
-        found = find_checkpoint(
-            self.checkpoints, self.stages, self.journal, self._reads_again,
-            length_option=self.method.length_option, note=self.progress.note,
-        )  # fmt: skip
+        found = find_checkpoint(self.checkpoints, self.stages, self.journal, self.method, self.progress.note)
         if found is None:
-            self.metrics.truncate(0)
-            self.alarms.truncate(0)
-            History().write(self.directory.path)
+            self.record.begins()
             return 0, 0
-        state, index = found.state, found.stage
+        state = found.state
         if state["base"] != self.base:
             raise SelfsightError(
                 f"the model {self.config.model} is not the one that this run began with",
@@ -426,84 +357,19 @@ class Loop:
             )
         changed = state["config"] != config_hash(self.config)
         rolled_back = self.ending.take_state(state.get("rollback"), changed=changed)
-        done = len(self.stages) if rolled_back else index + (state["step"] == FINISHED)
-        step = 0 if state["step"] == FINISHED else int(state["step"])
-        if done == len(self.stages):
-            refuse_late_changes(self.directory.path, self.before, self.config, self.method.length_option)
-        # Checkpoints of earlier versions have no fingerprints, and those of runs that were not watched no alarm lines.
-        metrics, alarms = int(state["metrics_lines"]), int(state.get("alarm_lines", 0))
-        lost = {
-            self.metrics.path.name: check_lines(self.metrics, metrics, state.get("metrics_blake2b")),
-            self.alarms.path.name: check_lines(self.alarms, alarms, state.get("alarms_blake2b")),
-        }
-        # From here on the run is accepted, and written.
+        finished = state["step"] == FINISHED
+        done = len(self.stages) if rolled_back else found.stage + finished
+        step = 0 if finished else int(state["step"])
+        self.record.goes_on(found, done, step, self.stages, self.method.length_option)  # or refuses
         self.checkpoints.forget_after(found.checkpoint.step)
         if changed:
             self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
-        self._write_history(found, self.stages[min(done, len(self.stages) - 1)], step, lost)
         tensors = found.checkpoint.tensors()
         for role, policy in self.trainable.items():
             own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
             policy.load_state_dict(own, state["counters"][role])
         self.method.take_state(state)
-        self.metrics.truncate(min(metrics, self.metrics.lines))
-        self.alarms.truncate(min(alarms, self.alarms.lines))
         self.timings.add(state["timings"])
-        if done < len(self.stages) and state["step"] != FINISHED:
+        if not finished:
             self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
         return done, step
-
-    def _reads_again(self, artefact: str, stage: str, finished: bool) -> bool:
-        """Whether the run still reads an artefact of a finished stage when it goes on in, or behind, `stage`."""
-        place = artefact.split("/")
-        if place[0] != "rounds" or len(place) < 3:  # a line of the journal
-            return True
-        round, name = int(place[1]), place[2]
-        last = self.stages[-1].round
-        if name == EVALUATION_TABLE and 0 < round < last:
-            return self.config.alarms.policy == "rollback"  # any round may become the result
-        at = next(one for one in self.stages if one.name == stage)
-        measured = round < at.round or (finished and at.phase == EVALUATION)
-        return self.method.reads_again(round, name, measured=measured)
-
-    def _write_history(self, found: Found, stage: Stage, step: int, lost: Mapping[str, str]) -> None:
-        """Which settings hold from here on, and what the run goes on without; told, and written into history.json."""
-        run = self.directory.path
-        before, now = (config.model_dump(mode="json") for config in (self.before, self.config))
-        order = {one.name: one.index for one in self.stages}
-        self.history = read_history(run).resumed(before, now, stage=stage.name, step=step, order=order)
-        losses = [Loss(stage.name, step, file, what) for file, what in lost.items() if what]
-        losses += [Loss(stage.name, step, damage.path, damage.what) for damage in found.damages]
-        for loss in losses:
-            known = self.history
-            self.history = known.with_loss(loss)
-            self.progress.note(f"{loss.file}: {loss.what}; the run goes on without it, and its record says so")
-        self.damages = found.damages
-        self.history.write(run)
-
-
-def learn_from(policy: Policy, groups: Sequence[Group], iterations: int) -> dict[str, object]:
-    """`iterations` optimiser steps on a batch, published; what is to be logged of them."""
-    first = learned = policy.learn(groups)
-    stepped = policy.step()
-    for _ in range(1, iterations):
-        learned = policy.learn(groups)
-        stepped = policy.step()
-    policy.publish()
-    return {
-        "loss": learned.loss,
-        "kl": learned.kl,
-        "kl_anchor": learned.kl_anchor,
-        "entropy": learned.entropy,
-        "clip_fraction": learned.clip_fraction,
-        "ratio_max": learned.ratio_max,
-        "mismatch_kl": first.mismatch_kl,  # later passes have moved away on purpose
-        "importance_capped": first.importance_capped,
-        "zero_variance_groups": learned.zero_variance_groups,
-        "groups": learned.groups,
-        "grad_norm": stepped.grad_norm,
-        "learning_rate": stepped.learning_rate,
-        "skipped": stepped.skipped,
-        "tokens_per_second": learned.tokens_per_second,
-        "peak_memory_gib": peak_memory_gib(),
-    }

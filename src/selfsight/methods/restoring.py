@@ -16,19 +16,21 @@ gone are named and written into history.json; altered lines are refused, because
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfsight.errors import SelfsightError
+from selfsight.evaluate.answers import EVALUATION as EVALUATION_TABLE
 from selfsight.methods.alarms.rules import from_json
-from selfsight.methods.stages import Stage
+from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.run import Damage, Journal, JsonlWriter
 from selfsight.run.atomic import fingerprint_lines, read_jsonl
 from selfsight.run.checkpoint import Checkpoint, Checkpoints
 from selfsight.run.checks import QUARANTINE, Checks
 
-FINISHED = 999_999  # the step of a checkpoint behind which nothing is left of its stage
+if TYPE_CHECKING:
+    from selfsight.methods.loop import Method
 
-ReadAgain = Callable[[str, str, bool], bool]
+FINISHED = 999_999  # the step of a checkpoint behind which nothing is left of its stage
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,9 @@ class Found:
 
 
 def check_inputs(run: Path) -> Checks | None:
-    """The run's checks, None where it has none, after a look at the list of images, the quarantine and the journal.
+    """The run's checks, None where it has none, after a look at settings, list of images, quarantine and journal.
 
-    They decide which images come next, and which files are right; so they are looked at first, before anything opens
-    them for writing.
+    They decide what comes next and which files are right, so they are looked at before anything is opened.
 
     Raises:
         SelfsightError: If one of them, or checks.json itself, is not what the run wrote.
@@ -58,6 +59,8 @@ def check_inputs(run: Path) -> Checks | None:
         checks = replace(checks, lines={name: one for name, one in checks.lines.items() if name != QUARANTINE})
         checks.write(run)
     hints = {
+        "config.yaml": "restore it from a copy; settings are changed with `selfsight resume RUN KEY=VALUE`, which "
+        "writes down from where they hold",
         "images.parquet": "restore it from a copy: without it nobody knows which images come next",
         QUARANTINE: "restore it from a copy, or delete it: then every image file is looked at again",
         "journal.jsonl": "restore it from a copy: without it nobody knows which files are whole",
@@ -74,9 +77,7 @@ def find_checkpoint(
     checkpoints: Checkpoints,
     stages: Sequence[Stage],
     journal: Journal,
-    read_again: ReadAgain,
-    *,
-    length_option: str,
+    method: "Method",
     note: Callable[[str], None],
 ) -> Found | None:
     """The newest checkpoint behind which every file is whole that will be read again; None if there is no checkpoint.
@@ -85,8 +86,7 @@ def find_checkpoint(
         checkpoints: Those of the run.
         stages: All stages of the run, by its settings of now.
         journal: Its journal.
-        read_again: (artefact, stage that goes on, whether that stage is finished) -> whether later stages read it.
-        length_option: The option that says how long a run is, for the error.
+        method: Knows what it reads again, and the option that says how long a run is.
         note: Is told what is passed over and what is repeated.
 
     Raises:
@@ -105,7 +105,7 @@ def find_checkpoint(
         if index is None:
             raise SelfsightError(
                 f"{run}: the run has got to {state['stage']}, which these settings do not have",
-                hint=f"do not lower {length_option} below the rounds that have begun",
+                hint=f"do not lower {method.length_option} below the rounds that have begun",
             )
         step = int(state["step"])
         done = list(stages[: index + (step == FINISHED)])
@@ -113,7 +113,8 @@ def find_checkpoint(
             if stage.name not in damaged:
                 damaged[stage.name] = _damages(journal, stage)
         damages = [damage for stage in done for damage in damaged[stage.name]]
-        blocking = [damage for damage in damages if read_again(damage.artefact, state["stage"], step == FINISHED)]
+        at, finished = stages[index], step == FINISHED
+        blocking = [one for one in damages if _reads_again(method, one, at, stages[-1], finished=finished)]
         blocking += _halves(run, journal, stages[index], step)
         if not blocking:
             for damage in first:
@@ -132,9 +133,20 @@ def find_checkpoint(
     return None
 
 
+def _reads_again(method: "Method", damage: Damage, at: Stage, last: Stage, *, finished: bool) -> bool:
+    """Whether the run still reads a damaged artefact when it goes on in the stage `at`; behind it if `finished`."""
+    place = damage.artefact.split("/")
+    if place[0] != "rounds":  # a line of the journal
+        return True
+    round, name = int(place[1]), place[2]
+    if name == EVALUATION_TABLE and 0 < round < last.round:
+        return method.config.alarms.policy == "rollback"  # any round may become the result
+    return method.reads_again(round, name, measured=round < at.round or (finished and at.phase == EVALUATION))
+
+
 def _damages(journal: Journal, stage: Stage) -> list[Damage]:
     if stage.name not in journal.stages():
-        return [Damage(stage.name, "journal.jsonl", "missing", f"the line of {stage.name} in journal.jsonl")]
+        return [Damage(stage.name, "journal.jsonl", "missing", "its line")]
     return journal.verify(stage.name)
 
 

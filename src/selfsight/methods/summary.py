@@ -16,7 +16,6 @@ from selfsight.methods.measuring import picture_size
 from selfsight.methods.timings import Timings
 from selfsight.run import RunDirectory
 from selfsight.run.atomic import read_json
-from selfsight.run.history import History
 
 
 def build_summary(
@@ -24,7 +23,6 @@ def build_summary(
     config: EvolveConfig,
     *,
     ended: Outcome,
-    history: History,
     source: ImageSource,
     pack: PromptPack,
     timings: Timings,
@@ -55,7 +53,6 @@ def build_summary(
         "final_weights": ended.weights,
         "alarms": account(directory, config),
         "rollback": None if ended.rollback is None else ended.rollback.as_json(),
-        **history.as_json(),
         "timings": timings.summary(),
         "versions": {
             "selfsight": __version__,

@@ -17,13 +17,18 @@ from selfsight.policy.policy import Policy
 from selfsight.policy.samplers.local import LocalSamplerOptions
 from selfsight.policy.samplers.vllm.engines import Engines
 from selfsight.policy.samplers.vllm.options import require_vllm
+from selfsight.run.checks import refuse_damaged_model
 from selfsight.run.seeds import derive
 from selfsight.starter import starter_folder
 
 
 def model_folder(model: str, revision: str | None = None) -> Path:
     """The folder of `starter`, of a path, or of a model of the hub that is in the local cache."""
-    return starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
+    if model == "starter":
+        return starter_folder()
+    folder = resolve_folder(model, revision=revision)
+    refuse_damaged_model(folder)
+    return folder
 
 
 def pack_name(config: EvolveConfig, chosen: str) -> str:

@@ -2,14 +2,14 @@
 
 The journal has the fingerprints of what stages write. The rest is covered here: the lines that metrics.jsonl,
 alarms.jsonl, journal.jsonl and quarantine.jsonl had when this file was written (they only grow, so these stay their
-first lines), and whole files such as summary.json. It is replaced at every checkpoint. config.yaml is covered by its
-own first line, since it exists before the first checkpoint.
+first lines), and whole files: config.yaml, images.parquet and, at the end, summary.json. It is replaced at every
+checkpoint.
 
 A run of an earlier version has no checks.json: nothing is known of these files then, and nothing is said about them.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -103,3 +103,57 @@ def damages_in(run: Path, *, folders: bool = True) -> list[Damage]:
     damages = [damage for entry in latest.values() for damage in damages_of(run, entry, folders=folders)]
     checks = Checks.read(run)
     return damages if checks is None else [*damages, *checks.damages(run)]
+
+
+def refuse_damaged(run: Path, concerns: Callable[[str], bool], *, hint: str, folders: bool = False) -> None:
+    """Raises when a file of a run that something is made of is not what the run wrote.
+
+    A model folder that is missing as a whole was removed to save space, and is not damage here.
+
+    Args:
+        run: The run's folder.
+        concerns: Whether a path inside the run is one of those files.
+        hint: What to do, for the error.
+        folders: Whether model folders are looked at as well.
+    """
+    found = [one for one in damages_in(run, folders=folders) if concerns(one.path) and not is_pruned(one)]
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise SelfsightError(f"{run / found[0].path}: is not what the run wrote: {found[0].what}{more}", hint=hint)
+
+
+def is_pruned(damage: Damage) -> bool:
+    """Whether a model folder is gone as a whole: somebody has saved space."""
+    return damage.what == "missing" and not damage.file and "." not in damage.artefact.rpartition("/")[2]
+
+
+_whole_models: dict[Path, tuple[tuple[str, int, int], ...]] = {}
+
+
+def refuse_damaged_model(folder: Path) -> None:
+    """Raises when `folder` is a model of a run (RUN/rounds/K/NAME) and not what the run wrote; the file is named.
+
+    A bit that has flipped in safetensors gives another model, and nothing else would notice. Other folders pass, and so
+    does a model whose stage is not finished. What was looked at once is not hashed again while its files are the same.
+    """
+    folder = folder.absolute()
+    if len(folder.parents) < 3 or folder.parents[1].name != "rounds":
+        return
+    run = folder.parents[2]
+    artefact = folder.relative_to(run).as_posix()
+    entry = {entry.stage: entry for entry in read_journal(run / "journal.jsonl") if artefact in entry.outputs}
+    seen = tuple(
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    )
+    if not entry or not seen or _whole_models.get(folder) == seen:
+        return
+    (last,) = list(entry.values())[-1:]
+    damages = damages_of(run, replace(last, outputs={artefact: last.outputs[artefact]}))
+    if damages:
+        raise SelfsightError(
+            f"{run / damages[0].path}: is {damages[0].what}: it is not what the run wrote, by its journal",
+            hint="restore it from a copy, or use the model of another round",
+        )
+    _whole_models[folder] = seen

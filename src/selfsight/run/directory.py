@@ -9,7 +9,6 @@ checkpoints/    what resuming needs             images/         content-addresse
 summary.json    what the run showed             report.html     self-contained
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -19,13 +18,9 @@ import yaml
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import disk_errors, pretty_json, read_json, write_atomic
 from selfsight.run.closing import Closing
-from selfsight.run.hashing import hash_bytes
 from selfsight.run.lock import RunLock
 
 _LOCK: Final = ".lock"
-# The first line of config.yaml, a comment: the fingerprint of all that follows.
-_CHECK_LINE: Final = b"# blake2b of what follows: %s\n"
-_CHECKED: Final = re.compile(rb"# blake2b of what follows: ([0-9a-f]{32})")
 
 
 class RunDirectory(Closing):
@@ -74,7 +69,6 @@ class RunDirectory(Closing):
                 f"{path}: holds no run (no config.yaml)",
                 hint="give the folder that `selfsight evolve` wrote, usually runs/NAME",
             )
-        _check_config(path / "config.yaml")
         return cls(path, None)
 
     @property
@@ -144,7 +138,7 @@ class RunDirectory(Closing):
         """Replace the resolved configuration: a run was resumed with changed settings."""
         settings = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode()
         self.check_lock()
-        write_atomic(self.config_path, _CHECK_LINE % hash_bytes(settings).encode() + settings)
+        write_atomic(self.config_path, settings)
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace summary.json, the contract for scripts."""
@@ -168,21 +162,6 @@ class RunDirectory(Closing):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-
-def _check_config(path: Path) -> None:
-    """Raises when config.yaml is not what the run wrote; those of earlier versions do not say and pass."""
-    try:
-        first, _, settings = path.read_bytes().partition(b"\n")
-    except OSError as error:
-        raise SelfsightError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
-    match = _CHECKED.fullmatch(first)
-    if match is not None and hash_bytes(settings) != match[1].decode():
-        raise SelfsightError(
-            f"{path}: is not what the run wrote: it is damaged, or was edited",
-            hint="restore it; settings are changed with `selfsight resume RUN KEY=VALUE`. If the edit is meant, remove "
-            "the file's first line",
-        )
 
 
 class _Dumper(yaml.SafeDumper):

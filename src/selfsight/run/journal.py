@@ -54,7 +54,8 @@ class Damage:
 
     def __str__(self) -> str:
         source = f" (from {self.stage})" if self.stage else ""
-        return f"{self.path}{source} is {self.what}"
+        inner = f" ({self.file.removeprefix(f'{self.artefact}/')})" if self.file else ""
+        return f"{self.artefact}{source} is {self.what}{inner}"
 
 
 @dataclass
