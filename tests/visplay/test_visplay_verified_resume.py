@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from interrupting import DiesAt, Killed, flip_a_bit, refused_change
+from selfsight.cli import app
 from selfsight.errors import SelfsightError
 from selfsight.methods.visplay import run as loop
 from selfsight.methods.visplay.run import evolve, resume
@@ -321,3 +323,49 @@ def as_earlier_version(run: Path) -> None:
         elsewhere.folder.mkdir(exist_ok=True)
         elsewhere.save(saved.step, tensors, state).rename(folder)
     (run / "rewritten").rmdir()
+
+
+# ------------------------------------------------------------------------------------------- who reads a run
+
+
+def test_what_reads_a_run_names_or_refuses_damage(finished: Path, tmp_path: Path) -> None:
+    """report: shows and warns; export and compare: refuse; eval: refuses the model."""
+    resume(finished, overrides=["visplay.rounds=3", "optim.learning_rate=1e-4"], progress=Watcher())
+    run = CliRunner()
+    told = run.invoke(app, ["report", str(finished)])
+    assert told.exit_code == 0
+    assert "WARNING" not in told.output
+    changes = "optim.learning_rate: 0.001 until round-3/questioner, step 0; 0.0001 from there on"
+    assert changes in (finished / "report.html").read_text()
+    assert run.invoke(app, ["export", str(finished), "--out", str(tmp_path / "out")]).exit_code == 0
+    for card in ("model", "questions"):
+        assert changes in (tmp_path / "out" / card / "README.md").read_text()
+
+    flip_a_bit(finished / "rounds/3/evaluation.parquet")
+    told = run.invoke(app, ["report", str(finished)])
+    assert told.exit_code == 0
+    assert "WARNING: rounds/3/evaluation.parquet: is not what the run wrote" in told.output
+    assert "rounds/3/evaluation.parquet" in (finished / "report.html").read_text()
+    for command in (
+        ["export", str(finished), "--out", str(tmp_path / "out2")],
+        ["compare", f"{finished}@0", str(finished)],
+    ):
+        refused = run.invoke(app, command)
+        assert refused.exit_code == 2
+        assert "rounds/3/evaluation.parquet: is not what the run wrote" in refused.stderr
+    assert not (tmp_path / "out2").exists()
+
+    flip_a_bit(finished / "rounds/3/reasoner/model.safetensors")
+    refused = run.invoke(app, ["eval", str(finished / "rounds/3/reasoner"), "--questions", "2"])
+    assert refused.exit_code == 2
+    assert "reasoner/model.safetensors: is not what the run wrote there" in refused.stderr
+
+
+def test_a_display_that_is_lost_is_written_down_and_ends_nothing(speaker: Path, tmp_path: Path) -> None:
+    class Lost(Watcher):
+        lost = "No space left on device"
+
+    summary = evolve(config(speaker, tmp_path, "visplay.rounds=1"), progress=Lost())
+    assert [(loss["file"], loss["what"]) for loss in summary["losses"]] == [
+        ("progress", "could not be shown any more: No space left on device")
+    ]

@@ -153,7 +153,7 @@ def refuse_damaged_model(folder: Path) -> None:
     damages = damages_of(run, replace(last, outputs={artefact: last.outputs[artefact]}))
     if damages:
         raise SelfsightError(
-            f"{run / damages[0].path}: is {damages[0].what}: it is not what the run wrote, by its journal",
+            f"{run / damages[0].path}: is not what the run wrote there, by its journal ({damages[0].what})",
             hint="restore it from a copy, or use the model of another round",
         )
     _whole_models[folder] = seen

@@ -84,8 +84,12 @@ def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
         # Damage in the footer can ask for any amount of memory.
         raise _damaged(path, error) from error
     if not table.schema.equals(schema):
+        try:
+            names = table.schema.names
+        except UnicodeDecodeError as error:
+            raise _damaged(path, error) from error
         raise SelfsightError(
-            f"{path}: has the columns {table.schema.names}, expected {schema.names} with the schema's types",
+            f"{path}: has the columns {names}, expected {schema.names} with the schema's types",
             hint="it was written by another version; use that version, or start a new run",
         )
     return table
