@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from selfsight import __version__, cli_results
-from selfsight.cli_shared import Json, PictureSize, World, discard_output, errors, json_text
+from selfsight.cli_shared import Json, PictureSize, World, discard_output, discard_unwritable, errors, json_text
 from selfsight.errors import SelfsightError
 
 app = typer.Typer(
@@ -279,7 +279,7 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
             render_summary(summary, sys.stdout)
         sys.stdout.flush()
     except OSError as error:
-        discard_output()
+        discard_output(sys.stdout)
         raise SelfsightError(
             f"the result could not be printed ({error.strerror}); the run is finished, and summary.json in its folder "
             "holds it",
@@ -289,4 +289,7 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
 
 def main() -> None:
     """Console script."""
-    app(prog_name="selfsight")
+    try:
+        app(prog_name="selfsight")
+    finally:
+        discard_unwritable()

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import typer
 
@@ -42,12 +42,21 @@ def errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def discard_output() -> None:
-    """Lets standard output go nowhere: what it still holds would fail once more when Python ends."""
+def discard_output(stream: TextIO) -> None:
+    """Lets standard output or error go nowhere: what it still holds would fail once more when Python ends."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def discard_unwritable() -> None:
+    """Discards what a standard stream cannot write (a log on a full disk), which would change the exit code to 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard_output(stream)
 
 
 def json_text(data: object) -> str:

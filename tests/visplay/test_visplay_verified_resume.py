@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from selfsight.run.history import read_history
 from watching import Watcher, lines, same
 
 from .conftest import Witnessed
-from .runs import config
+from .runs import BUDGET, config
 
 
 class Refused(Watcher):
@@ -369,3 +371,22 @@ def test_a_display_that_is_lost_is_written_down_and_ends_nothing(speaker: Path, 
     assert [(loss["file"], loss["what"]) for loss in summary["losses"]] == [
         ("progress", "could not be shown any more: No space left on device")
     ]
+
+
+@pytest.mark.parametrize("full", ["stderr", "stdout"])
+def test_a_full_disk_under_the_log_ends_no_run(speaker: Path, tmp_path: Path, full: str) -> None:
+    place = [f"model={speaker}", f"output_dir={tmp_path}", "run_name=run"]
+    command = [sys.executable, "-m", "selfsight", "evolve", "--recipe", "visplay-smoke", *place, *BUDGET]
+    with Path("/dev/full").open("w") as disk:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {full: disk}
+        done = subprocess.run([*command, "visplay.rounds=1"], check=False, text=True, **streams)  # type: ignore[call-overload]
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    if full == "stderr":
+        assert done.returncode == 0
+        assert "held-out" in done.stdout
+        assert [loss["file"] for loss in summary["losses"]] == ["progress"]
+    else:
+        assert done.returncode == 2
+        assert "the run is finished, and summary.json" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert summary["losses"] == []
