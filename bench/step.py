@@ -54,7 +54,7 @@ from machine import describe_machine
 from selfsight.errors import SelfsightError
 from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
-from selfsight.methods.loop import learn_from
+from selfsight.methods.learning import learn_from
 from selfsight.policy import Group, Policy, Rollout, SampleRequest, Sampling
 from selfsight.policy.policy import Usage
 

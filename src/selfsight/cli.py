@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from selfsight import __version__, cli_results
-from selfsight.cli_shared import Json, PictureSize, World, errors, json_text
+from selfsight.cli_shared import Json, PictureSize, World, discard_output, discard_unwritable, errors, json_text
 from selfsight.cli_words import Commands, SettingsCommand
+from selfsight.errors import SelfsightError
 
 app = typer.Typer(
     name="selfsight",
@@ -291,12 +292,24 @@ def _loop_of(method: Method) -> ModuleType:
 def _print_summary(summary: dict[str, Any], as_json: bool, run: Path | None = None) -> None:
     from selfsight.report import render_summary
 
-    if as_json:
-        print(json_text(summary), end="")
-    else:
-        render_summary(summary, sys.stdout, run)
+    try:
+        if as_json:
+            print(json_text(summary), end="")
+        else:
+            render_summary(summary, sys.stdout, run)
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output(sys.stdout)
+        raise SelfsightError(
+            f"the result could not be printed ({error.strerror}); the run is finished, and summary.json in its folder "
+            "holds it",
+            hint="free some space, then `selfsight resume RUN` prints it again",
+        ) from error
 
 
 def main() -> None:
     """Console script."""
-    app(prog_name="selfsight")
+    try:
+        app(prog_name="selfsight")
+    finally:
+        discard_unwritable()

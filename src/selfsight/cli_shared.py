@@ -1,10 +1,11 @@
 """What the commands share: options, how a result is printed as JSON, and how mistakes are told."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Literal
+from contextlib import contextmanager, suppress
+from typing import Annotated, Literal, TextIO
 
 import typer
 
@@ -33,14 +34,32 @@ def errors() -> Iterator[None]:
 
         asked_to_stop: int | None = getattr(error, "exit_code", None)
         first, *more = error.message.split("\n")
-        print(plain_text(f"{'' if asked_to_stop else 'Error: '}{first}"), file=sys.stderr)
-        for line in more:  # indented further than a hint, so that no file's name can look like one
-            print(f"    {plain_text(line)}", file=sys.stderr)
-        if error.hint:
-            print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
+        with suppress(OSError):  # a log on a full disk: the exit code still tells
+            print(plain_text(f"{'' if asked_to_stop else 'Error: '}{first}"), file=sys.stderr)
+            for line in more:  # indented further than a hint, so that no file's name can look like one
+                print(f"    {plain_text(line)}", file=sys.stderr)
+            if error.hint:
+                print(f"  -> {plain_text(error.hint)}", file=sys.stderr)
         raise typer.Exit(asked_to_stop or 2) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def discard_output(stream: TextIO) -> None:
+    """Lets standard output or error go nowhere: what it still holds would fail once more when Python ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def discard_unwritable() -> None:
+    """Discards what a standard stream cannot write (a log on a full disk), which would change the exit code to 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard_output(stream)
 
 
 def json_text(data: object) -> str:

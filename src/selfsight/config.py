@@ -381,9 +381,13 @@ _NOT_READ = {"visplay": {"vision_zero", "mixed"}, "vision-zero": {"visplay", "mi
 
 def config_hash(config: EvolveConfig) -> str:
     """16 hex digits that change when, and only when, an option that can change the results does."""
-    data = config.model_dump(mode="json", exclude={*_BOOKKEEPING, *_NOT_READ[config.method]})
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(without_bookkeeping(config), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def without_bookkeeping(config: EvolveConfig) -> dict[str, Any]:
+    """The options that can change the results of this run, as JSON-ready groups."""
+    return config.model_dump(mode="json", exclude={*_BOOKKEEPING, *_NOT_READ[config.method]})
 
 
 def _assign(data: dict[str, Any], path: list[str], value: Any) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -286,14 +286,40 @@ def test_who_does_not_take_the_answer_is_cut_off(made: Path) -> None:
         connection.close()
 
 
-def test_more_connections_than_there_are_places_are_closed_and_places_come_back(made: Path) -> None:
+def test_a_new_connection_takes_the_place_of_the_oldest_half_said_one(made: Path) -> None:
     with serving(made, most=3) as server:
         waiting = [half(server) for _ in range(3)]
-        assert eventually(lambda: raw_or_nothing(server) == b"")
-        waiting[0].close()
-        assert eventually(lambda: raw_or_nothing(server) != b"")
+        assert raw_or_nothing(server).startswith(b"HTTP/1.0 404")
+        waiting[0].settimeout(10)
+        assert waiting[0].recv(1) == b""  # closed for it, and only that one
+        for connection in waiting[1:]:
+            connection.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
         for connection in waiting:
             connection.close()
+
+
+def test_half_said_requests_that_come_again_and_again_keep_nobody_out(made: Path) -> None:
+    with serving(made, most=4) as server:
+        over = threading.Event()
+
+        def flood() -> None:
+            while not over.is_set():
+                with suppress(OSError), closing(half(server)) as connection:
+                    connection.settimeout(0.05)
+                    connection.recv(1)
+
+        threads = [threading.Thread(target=flood) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            answered = sum(raw_or_nothing(server) != b"" for _ in range(20))
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        assert answered >= 15
 
 
 def raw_or_nothing(server: LiveServer) -> bytes:

@@ -18,6 +18,7 @@ from selfsight.evaluate.named import MODELS, model_in, resolve_model, run_at_rou
 from selfsight.evaluate.questions import PICTURE_SIZES
 from selfsight.language.prompts import taught_pack
 from selfsight.run import RunDirectory
+from selfsight.run.checks import refuse_damaged, refuse_damaged_model
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class RoundSide:
                 f"{self.folder}: holds no model ({' or '.join(MODELS)})",
                 hint="it was removed; without it this round can only be compared by the answers that it has given",
             )
+        refuse_damaged_model(found)
         return found
 
 
@@ -118,10 +120,14 @@ def _side(given: str, path: Path, round: int | None) -> RoundSide:
         raise SelfsightError(
             f"{given}: round {round} is not measured", hint=f"measured are: {', '.join(map(str, measured))}"
         )
-    pack = _pack(config, directory.path)
-    return RoundSide(
-        given, directory.path, measured[-1] if round is None else round, config, pack, _asked(config, pack)
+    chosen = measured[-1] if round is None else round
+    refuse_damaged(
+        directory.path,
+        lambda path: path in ("config.yaml", f"rounds/{chosen}/{EVALUATION}"),
+        hint="restore it from a copy, or compare the model folder itself, which is asked again then",
     )
+    pack = _pack(config, directory.path)
+    return RoundSide(given, directory.path, chosen, config, pack, _asked(config, pack))
 
 
 def _asked(config: EvolveConfig, pack: str) -> Asking:

@@ -12,13 +12,15 @@ from selfsight.export.adapter import ExportedAdapter, adapter_of, export_adapter
 from selfsight.export.conversion import Dtype
 from selfsight.export.dataset import ExportedQuestions, export_questions
 from selfsight.export.folder import refuse_occupied, remove_leftover
-from selfsight.export.model import ExportedModel, export_model
+from selfsight.export.model import ExportedModel, choose_round, export_model, model_folder_of
 from selfsight.report.figures import console
 from selfsight.report.questions import TruthOf
 from selfsight.report.reading import read_run
 from selfsight.run import plain_text
+from selfsight.run.checks import refuse_damaged
 
 _LEFT: Final = "an export that was killed had left it"
+_QUESTION_TABLES = ("asked.parquet", "asked_votes.parquet", "questions.parquet", "votes.parquet", "pool.parquet")
 What = Literal["questions", "model", "all"]
 
 
@@ -86,6 +88,14 @@ def export_run(
             raise
         named = ", ".join(map(str, removed))
         raise SelfsightError(error.message, hint=f"{error.hint} ({named}: removed, {_LEFT})") from error
+    refuse_damaged(
+        run.path,
+        # The model's card needs no table of questions.
+        lambda path: wants_questions or Path(path).name not in _QUESTION_TABLES,
+        hint="restore it from a copy: a card and a data set must not be made of damaged files",
+    )
+    if wants_model:
+        model_folder_of(run, choose_round(run, which))
     adapter = adapter_of(run, which) if wants_model else None
     questions = model = exported_adapter = None
     if wants_questions:

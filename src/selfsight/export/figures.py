@@ -13,6 +13,7 @@ from selfsight.report.figures import with_interval
 from selfsight.report.overview import control
 from selfsight.report.reading import RunReading
 from selfsight.run import RunDirectory
+from selfsight.run.history import read_history
 from selfsight.settings.public import public_settings, without_folders
 
 VISPLAY = "VisPlay, arXiv 2511.15661"
@@ -90,7 +91,13 @@ def settings_block(run: RunReading, group: tuple[str, ...] = ()) -> str:
     settings = {name: value for name, value in shown.items() if name not in _OTHER_METHODS[run.config.method]}
     for name in group:
         settings = {name: settings.get(name)} if name == group[-1] else dict(settings.get(name) or {})
-    return block(dump_yaml(settings), "yaml")
+    text = block(dump_yaml(settings), "yaml")
+    others = _OTHER_METHODS[run.config.method]
+    changes = [one for one in read_history(run.path).settings if one.key.partition(".")[0] not in others]
+    if not changes:
+        return text
+    told = bullets([code(str(change)) for change in changes])
+    return f"{text}\n\nThese hold at the run's end. Settings that were changed while it went on:\n\n{told}"
 
 
 def bullets(lines: Sequence[str]) -> str:

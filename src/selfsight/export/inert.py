@@ -8,7 +8,7 @@ characters, escape sequences and direction marks are taken out before.
 import re
 from typing import Final
 
-from selfsight.run.progress import plain_text
+from selfsight.run.progress import HIDDEN, plain_text
 
 MOST: Final = 300  # characters that a card shows of one text
 
@@ -31,7 +31,7 @@ def cell(text: str) -> str:
 
 def block(text: str, language: str) -> str:
     """Lines of code under a heading that names the language."""
-    lines = [re.sub(r"[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", line) for line in text.split("\n")]
+    lines = [HIDDEN.sub(" ", re.sub(r"[^\S ]", " ", line)) for line in text.split("\n")]
     shown = "\n".join(lines).strip("\n")
     fence = "`" * max(3, _longest_run(shown) + 1)
     return f"{fence}{language}\n{shown}\n{fence}"

@@ -19,6 +19,7 @@ from selfsight.export.processor_needs import processor_needs
 from selfsight.export.watched import rolled_back_to
 from selfsight.report.reading import RunReading, Trouble
 from selfsight.run import hash_path, read_journal
+from selfsight.run.checks import refuse_damaged_model
 
 _FOLDERS = ("reasoner", "model")  # of a round: what answers questions, what plays games
 
@@ -113,13 +114,13 @@ def model_folder_of(run: RunReading, round: int) -> Path:
 
 
 def check_journal(run: RunReading, artefact: str) -> None:
-    """SelfsightError where a folder of the run is not what the run's journal says it wrote there."""
-    recorded = [entry.outputs[artefact] for entry in read_journal(run.path / "journal.jsonl")
-                if artefact in entry.outputs]  # fmt: skip
-    if not recorded or hash_path(run.path / artefact) != recorded[-1]:
+    """SelfsightError, with the file, where a folder of the run is not what the run's journal says it wrote there."""
+    entries = read_journal(run.path / "journal.jsonl")
+    refuse_damaged_model(run.path / artefact)
+    if not any(artefact in entry.outputs for entry in entries):
         raise SelfsightError(
-            f"{run.path / artefact}: is not what the run wrote there, by its journal",
-            hint="restore the folder, or export another round",
+            f"{run.path / artefact}: the run's journal has no line about it",
+            hint="restore journal.jsonl, or export another round",
         )
 
 

@@ -1,4 +1,4 @@
-"""Optimiser steps on a batch of groups, the same for all roles and methods."""
+"""One batch of samples becomes optimiser steps, and the figures of them become a line of metrics.jsonl."""
 
 from collections.abc import Sequence
 

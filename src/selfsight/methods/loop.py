@@ -8,7 +8,6 @@ checkpoint and, on one machine with one thread setting, ends with the very weigh
 """
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -20,14 +19,17 @@ import torch
 from selfsight.config import EvolveConfig, config_hash, load_config
 from selfsight.errors import SelfsightError
 from selfsight.evaluate.answers import summarise
-from selfsight.images import ImageError, ImageSource, telling
+from selfsight.images import ImageError, telling
 from selfsight.methods.alarms.ending import Ending
 from selfsight.methods.alarms.watch import Watch
+from selfsight.methods.contract import Method
 from selfsight.methods.learning import learn_from
-from selfsight.methods.measuring import Answerer, HeldOut
+from selfsight.methods.measuring import HeldOut
 from selfsight.methods.parts import remove_parts
 from selfsight.methods.quarantine import Quarantine
 from selfsight.methods.readings import Readings
+from selfsight.methods.record import Record
+from selfsight.methods.restoring import FINISHED, check_inputs, find_checkpoint
 from selfsight.methods.stages import EVALUATION, Stage
 from selfsight.methods.starting import surprises
 from selfsight.methods.summary import RunSummary, build_summary
@@ -50,7 +52,6 @@ from selfsight.run.invoked import command, shortest
 from selfsight.run.read_back import UnfaithfulFolder
 from selfsight.trackers import Trackers, require_trackers, tracker_names
 
-FINISHED = 999_999
 MISMATCH_ALARM = 0.015  # KL(sampler || learner), nats a token
 
 
@@ -62,64 +63,6 @@ class Stopped(SelfsightError):
             f"stopped; everything is saved in {path}", hint=f"go on with: {command()} resume {shortest(path)}"
         )
         self.exit_code = exit_code
-
-
-class Method(ABC):
-    """What a run does: its policies and images, and how a stage is done.
-
-    `rounds` are the numbers of the rounds that are this method's (all of them, unless several methods share a run).
-    `answerer` is asked the held-out questions. `length_option` names the option that says how long a run is.
-    """
-
-    length_option: str
-    asks = True  # whether answers to questions are trained, so that the base must give readable ones
-
-    def __init__(
-        self,
-        config: EvolveConfig,
-        source: ImageSource,
-        policies: Mapping[str, Policy],
-        answerer: Answerer,
-        rounds: Sequence[int],
-    ) -> None:
-        self.config, self.source, self.policies, self.answerer = config, source, policies, answerer
-        self.rounds = tuple(rounds)
-
-    def number(self, round: int) -> int:
-        """Which of this method's rounds a round of the run is, from 1."""
-        return self.rounds.index(round) + 1
-
-    @abstractmethod
-    def stages(self) -> list[Stage]:
-        """All stages of the run, in order."""
-
-    @abstractmethod
-    def perform(self, loop: "Loop", stage: Stage, step: int) -> list[Path]:
-        """Does a stage from `step` on and returns the files and folders that it has written."""
-
-    @abstractmethod
-    def findings(self, loop: "Loop", round: int, heldout: HeldOut) -> tuple[dict[str, Any], list[Path]]:
-        """What is measured of a round besides the held-out questions, and the files written; round 0 is the base."""
-
-    @abstractmethod
-    def model_folder(self, round: int) -> str:
-        """How a round's folder calls that of the model which was measured."""
-
-    @abstractmethod
-    def account(self, loop: "Loop") -> dict[str, Any]:
-        """What summary.json says besides what every run's does."""
-
-    @abstractmethod
-    def announce(self, loop: "Loop", first: int) -> None:
-        """Tells the user what to know of the run; `first` is the index of the stage that is to be done next."""
-
-    @abstractmethod
-    def own_state(self) -> dict[str, object]:
-        """What decides the future besides policies and place, JSON-ready."""
-
-    @abstractmethod
-    def take_state(self, state: Mapping[str, Any]) -> None:
-        """Puts back what `own_state` returned, found in the checkpoint's `state`."""
 
 
 def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progress: Progress) -> dict[str, Any]:
@@ -134,7 +77,7 @@ def begin(config: EvolveConfig, opening: Callable[[EvolveConfig], Method], progr
         method = opening(config)
     with RunDirectory.create(path, config.model_dump(mode="json")) as directory:
         progress.note(f"run folder: {path}")
-        return Loop(config, method, directory, progress, timings).drive()
+        return Loop(config, method, directory, progress, timings, Record(directory, progress, config)).drive()
 
 
 def go_on(
@@ -147,20 +90,24 @@ def go_on(
     """Continues a run where it stopped, with changed settings if any are given. A finished run returns its summary."""
     with RunDirectory.resume(path) as directory:
         timings = Timings()
+        checks = check_inputs(directory.path)  # before settings are believed
         config = load_config(directory.config_path, overrides)
-        refuse_changes(load_config(directory.config_path), config)
+        before = load_config(directory.config_path)
+        refuse_changes(before, config)
         require_trackers(config.report_to)
         with telling(progress.note):
             method = opening(config)
-        return Loop(config, method, directory, progress, timings).drive()
+        record = Record(directory, progress, config, before=before, checks=checks)
+        return Loop(config, method, directory, progress, timings, record).drive()
 
 
 class Loop:
     """One run of a method over its directory."""
 
     def __init__(
-        self, config: EvolveConfig, method: Method, directory: RunDirectory, progress: Progress, timings: Timings
-    ) -> None:
+        self, config: EvolveConfig, method: Method, directory: RunDirectory, progress: Progress, timings: Timings,
+        record: Record,
+    ) -> None:  # fmt: skip
         self.config, self.method = config, method
         self.directory, self.progress, self.timings = directory, progress, timings
         self.stages = method.stages()
@@ -168,6 +115,7 @@ class Loop:
         self.checkpoints = Checkpoints(directory.checkpoints, save_total_limit=config.save_total_limit)
         self._mismatch_said = ""  # the stage that the user was last warned in
         self.failures = FailureRecord(directory.failure_path, expected=Stopped)
+        self.record = record
 
     # ---- the schedule ----------------------------------------------------------------------------------
 
@@ -186,12 +134,15 @@ class Loop:
             for policy in self.method.policies.values():
                 ending.callback(policy.close)
             self.stop, self.journal, self.metrics, self.alarms = stop, journal, metrics, alarms
+            self.record.covers(journal, metrics, alarms, quarantine)
             watch = Watch(config, directory, alarms, self.progress.note)
             self.ending = Ending(config, directory, journal, self.method.model_folder, self.progress.note)
             self.base = self._weights_hash()
             first, step = self._restore()
-            directory.write_config(config.model_dump(mode="json"))  # changed settings hold once the run has accepted
+            self.record.accept_settings()  # changed settings hold once the run has accepted them
             self.failures.forget()  # of an earlier start: it goes on from here
+            whole = first == len(self.stages) and self.record.summary_is_whole()
+            self.record.write_checks(finished=whole)
             self.trackers = ending.enter_context(self._start_trackers(first))
             self.weights = self._weights_hash()
             self.timings.loaded(list(self.method.policies.values()))
@@ -221,6 +172,10 @@ class Loop:
                 if finished:
                     break
                 self.ending.stop(fired)
+            if whole:
+                self.record.say_finished()
+                self.trackers.finished()
+                return RunSummary(directory.read_summary(), shortest(directory.path))
             summary = build_summary(
                 directory,
                 config,
@@ -228,10 +183,13 @@ class Loop:
                 source=self.method.source,
                 pack=self.method.answerer.pack,
                 timings=self.timings,
-                own=self.method.account(self),
+                own=self.method.account(self) | self.record.for_summary(),
             )
             directory.write_summary(summary)
+            self.record.write_checks(finished=True)
             self.trackers.finished()
+            if first == len(self.stages):
+                self.record.say_finished()
             return RunSummary(summary, shortest(directory.path))
 
     def _start_trackers(self, first: int) -> Trackers:
@@ -287,6 +245,7 @@ class Loop:
 
     def log(self, line: dict[str, object]) -> None:
         """A line for metrics.jsonl."""
+        self.record.check_in_place()
         if "none" not in self.config.report_to:
             self.metrics.append(line)
             self.trackers.look()
@@ -344,6 +303,8 @@ class Loop:
 
     def _save(self, stage: Stage, step: int) -> None:
         """A checkpoint that says: `stage` goes on at `step`."""
+        self.record.check_in_place()
+        self.record.note_lost_display(stage, step)
         tensors: dict[str, Any] = {}
         counters: dict[str, object] = {}
         for role, policy in self.trainable.items():
@@ -352,8 +313,7 @@ class Loop:
         state = {
             "stage": stage.name,
             "step": step,
-            "metrics_lines": self.metrics.lines,
-            "alarm_lines": self.alarms.lines,
+            **self.record.fingerprints(),
             "rollback": self.ending.state(),
             "config": config_hash(self.config),
             "base": self.base,
@@ -362,41 +322,35 @@ class Loop:
             **self.method.own_state(),
         }
         self.checkpoints.save(stage.checkpoint_step(step), tensors, state)
+        self.record.write_checks(finished=False)
 
     def _restore(self) -> tuple[int, int]:
         """Where to go on: index of the stage and step inside it; policies, state and metrics are put back."""
-        found = self.checkpoints.latest_valid()
-        for skipped in self.checkpoints.skipped:
-            self.progress.note(f"checkpoint passed over: {skipped}")
+        found = find_checkpoint(self.checkpoints, self.stages, self.journal, self.method, self.progress.note)
         if found is None:
-            self.metrics.truncate(0)
-            self.alarms.truncate(0)
+            self.record.begins()
             return 0, 0
-        state: dict[str, Any] = found.state()
-        index = next((stage.index for stage in self.stages if stage.name == state["stage"]), None)
-        if index is None:
-            raise SelfsightError(
-                f"{self.directory.path}: the run has got to {state['stage']}, which these settings do not have",
-                hint=f"do not lower {self.method.length_option} below the rounds that have begun",
-            )
+        state = found.state
         if state["base"] != self.base:
             raise SelfsightError(
                 f"the model {self.config.model} is not the one that this run began with",
                 hint="put the original weights back; the run is held to them, and compared with them",
             )
-        if state["config"] != config_hash(self.config):
+        changed = state["config"] != config_hash(self.config)
+        rolled_back = self.ending.take_state(state.get("rollback"), changed=changed)
+        finished = state["step"] == FINISHED
+        done = len(self.stages) if rolled_back else found.stage + finished
+        step = 0 if finished else int(state["step"])
+        self.record.goes_on(found, done, step, self.stages, self.method.length_option)  # or refuses
+        self.checkpoints.forget_after(found.checkpoint.step)
+        if changed:
             self.progress.note("the settings have changed since the last checkpoint; going on with the new ones")
-        rolled_back = self.ending.take_state(state.get("rollback"), changed=state["config"] != config_hash(self.config))
-        tensors = found.tensors()
+        tensors = found.checkpoint.tensors()
         for role, policy in self.trainable.items():
             own = {n.removeprefix(f"{role}/"): t for n, t in tensors.items() if n.startswith(f"{role}/")}
             policy.load_state_dict(own, state["counters"][role])
         self.method.take_state(state)
-        self.metrics.truncate(min(int(state["metrics_lines"]), self.metrics.lines))
-        # Runs of earlier versions were not watched: their checkpoints count no lines.
-        self.alarms.truncate(min(int(state.get("alarm_lines", 0)), self.alarms.lines))
         self.timings.add(state["timings"])
-        if state["step"] == FINISHED:
-            return (len(self.stages) if rolled_back else index + 1), 0
-        self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
-        return index, int(state["step"])
+        if not finished:
+            self.progress.note(f"resuming at {state['stage']}, step {state['step']}")
+        return done, step

@@ -19,7 +19,7 @@ import pyarrow as pa
 from selfsight.images import BadImage, ImageSource
 from selfsight.images.views import files_behind
 from selfsight.run import JsonlWriter, RunDirectory
-from selfsight.run.atomic import canonical_json, read_jsonl, write_atomic
+from selfsight.run.atomic import Written, canonical_json, read_jsonl, write_atomic
 from selfsight.run.closing import Closing
 from selfsight.run.hashing import hash_path
 from selfsight.run.tables import read_table, write_table
@@ -56,6 +56,10 @@ class Quarantine(Closing):
         if bad:
             more = f"; and {len(bad) - 3} more, see {self.path.name}" if len(bad) > 3 else ""
             note(f"images left out: {len(bad)} ({'; '.join(image.reason for image in bad[:3])}{more})")
+
+    def written(self) -> Written | None:
+        """Lines and fingerprint of quarantine.jsonl, for a run on files."""
+        return None if self._writer is None else self._writer.written()
 
     def inputs(self) -> dict[str, str]:
         """What the journal keeps of it: the hash of quarantine.jsonl, for a run on files."""

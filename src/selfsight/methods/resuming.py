@@ -1,10 +1,13 @@
 """What may not change when a run of any method goes on, and how that is said."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from selfsight.config import EvolveConfig
 from selfsight.errors import SelfsightError
+from selfsight.run.history import flat
 
 FIXED = {
     "method": "it would be another method",
@@ -44,6 +47,24 @@ def refuse_late_references(before: EvolveConfig, now: EvolveConfig) -> None:
                 f"{key} cannot change from 0 to {_at(new, key)}: the weights it would hold on to were not kept",
                 hint="leave it at 0, or start a new run with `selfsight evolve`",
             )
+
+
+# What a finished run may be resumed with: its figures are sent to other trackers, and nothing is computed.
+_NO_PAST = ("report_to",)
+
+
+def refuse_late_changes(run: Path, before: EvolveConfig, now: EvolveConfig, length_option: str) -> None:
+    """Raises for a changed setting when nothing of the run is left to do: config.yaml would claim what no step used."""
+    old, new = flat(before.model_dump(mode="json")), flat(now.model_dump(mode="json"))
+    changed = [key for key in sorted({**old, **new}) if old.get(key) != new.get(key) and key not in _NO_PAST]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        asked = f"{changed[0]}={json.dumps(new.get(changed[0]))}{more}"
+        raise SelfsightError(
+            f"{run}: this run is finished; nothing is left to do with {asked}",
+            hint=f"give it more rounds as well ({length_option}), from which the setting then holds, or start a new "
+            "run with `selfsight evolve`",
+        )
 
 
 def _at(data: dict[str, Any], key: str) -> Any:

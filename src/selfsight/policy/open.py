@@ -19,6 +19,7 @@ from selfsight.policy.policy import Policy
 from selfsight.policy.samplers.local import LocalSamplerOptions
 from selfsight.policy.samplers.vllm.engines import Engines
 from selfsight.policy.samplers.vllm.options import require_vllm
+from selfsight.run.checks import refuse_damaged_model
 from selfsight.run.seeds import derive
 from selfsight.starter import starter_folder
 
@@ -30,6 +31,8 @@ def model_folder(model: str, revision: str | None = None) -> Path:
     """
     folder = starter_folder() if model == "starter" else resolve_folder(model, revision=revision)
     check_folder(folder)
+    if model != "starter":
+        refuse_damaged_model(folder)
     return folder
 
 

@@ -66,13 +66,23 @@ for _tag, _pattern, _first in (
 
 def parse_yaml(text: str, *, where: str) -> Any:
     """YAML text as plain data; `where` names its origin in errors."""
-    loader = _CoreLoader(text)
+    try:
+        loader = _CoreLoader(text)  # refuses control characters when it is made
+    except yaml.YAMLError as error:
+        raise _not_yaml(where, error) from None
     try:
         return loader.get_single_data()
-    except (yaml.YAMLError, ValueError) as error:
-        raise SelfsightError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _not_yaml(where, error) from None
     finally:
         loader.dispose()
+
+
+def _not_yaml(where: str, error: Exception) -> SelfsightError:
+    reason = " ".join(str(error).replace('in "<unicode string>",', "").split())
+    return SelfsightError(
+        f"{where} is not valid YAML: {reason}", hint="write key: value in a file, key=value on the command line"
+    )
 
 
 def dump_yaml(data: dict[str, Any]) -> str:

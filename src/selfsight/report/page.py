@@ -34,7 +34,7 @@ from selfsight.report.gallery import PIECE, Album, gallery
 from selfsight.report.overview import Overview, failed, overview
 from selfsight.report.pictures import Copies, Pictures, Thumbnail
 from selfsight.report.questions import TruthOf
-from selfsight.report.reading import Failure, RunReading, Trouble, read_run
+from selfsight.report.reading import Failure, RunReading, Trouble, damage_in, read_run
 from selfsight.report.replays import PIECE as GAMES_PIECE
 from selfsight.report.replays import replays
 from selfsight.run import plain_text, write_atomic
@@ -57,7 +57,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: where it is, what it holds, and what could not be read."""
+    """A written report: where it is, what it holds, what could not be read, and what is shown although the run did not
+    write it so.
+    """
 
     path: Path
     size: int
@@ -65,6 +67,7 @@ class Report:
     games: int
     pictures: int
     troubles: tuple[Trouble, ...]
+    damaged: tuple[Trouble, ...]
     failure: Failure | None = None
 
 
@@ -79,17 +82,19 @@ def write_report(
     """Reads the run in `run_path` and writes its report, by default `report.html` in it."""
     run = read_run(run_path)
     troubles = list(run.troubles)
+    damaged = damage_in(run.path)
     first = overview(run, troubles)
     album = Album()
     questions, games, blocks = table_blocks(run, album, truth, troubles, most_questions, most_games)
     pictures = Pictures(run.config, picture_root(run), len(album.refs))
     blocks += picture_blocks(album, pictures)
     troubles += pictures.troubles()
-    blocks.insert(0, overview_block(run, first, troubles))
+    blocks.insert(0, overview_block(run, first, [*troubles, *damaged]))
     path = (run.path / "report.html") if out is None else Path(out)
     page = render(f"{run.name}: {run.config.method}", run.name, first.headline.sentences[0], blocks).encode()
     write_atomic(path, page)
-    return Report(path, len(page), questions, games, len(pictures.thumbnails), tuple(troubles), run.failure)
+    pictured, left_out = len(pictures.thumbnails), tuple(troubles)
+    return Report(path, len(page), questions, games, pictured, left_out, tuple(damaged), run.failure)
 
 
 def overview_block(run: RunReading, first: Overview, troubles: Sequence[Trouble]) -> Block:
@@ -141,6 +146,8 @@ def render_written(report: Report, stream: TextIO) -> None:
         out.print(Text(sentence), soft_wrap=True)
     for trouble in report.troubles:
         out.print(Text(f"left out: {plain_text(f'{trouble.where}: {trouble.what}')}"), soft_wrap=True)
+    for trouble in report.damaged:
+        out.print(Text(f"WARNING: {plain_text(f'{trouble.where}: {trouble.what}')}"), soft_wrap=True)
     counts = ((report.questions, "questions"), (report.games, "games"))
     held = [f"{count} {what}" for count, what in counts if count] or ["no questions and no games"]
     out.print(Text(f"{plain_text(str(report.path))}: {', '.join(held)}, {report.size / 1e6:.1f} MB"), soft_wrap=True)
@@ -282,7 +289,7 @@ def _overview_data(run: RunReading, first: Overview, drawn: Curves, troubles: Se
         "notes": first.notes,
         "alarms": first.alarms,
         "troubles": [[trouble.where, trouble.what] for trouble in troubles],
-        "settings": to_yaml(settings),
+        "settings": to_yaml(settings) + "".join(f"# {plain_text(change)}\n" for change in run.changes),
         "curves": {
             "steps": drawn.steps,
             "per_point": drawn.per_point,

@@ -18,6 +18,8 @@ from typing import Any, Literal
 from selfsight.config import EvolveConfig, load_config
 from selfsight.errors import SelfsightError
 from selfsight.run import RunDirectory
+from selfsight.run.checks import damages_in, is_pruned
+from selfsight.run.history import History, read_history
 from selfsight.run.progress import plain_text
 from selfsight.settings.public import without_folders
 
@@ -63,6 +65,7 @@ class RunReading:
     metrics: tuple[Entry, ...]
     troubles: tuple[Trouble, ...]
     failure: Failure | None = None
+    changes: tuple[str, ...] = ()  # settings that were changed on the way, each in a sentence
 
     @property
     def name(self) -> str:
@@ -103,6 +106,13 @@ def read_run(path: Path) -> RunReading:
             troubles.append(Trouble(f"rounds/{number}/round.json", "holds no measurement"))
     journal = _lines(directory.path, Path("journal.jsonl"), troubles)
     stages = [_stage(line, number, troubles) for number, line in journal]
+    try:
+        history = read_history(directory.path)
+    except SelfsightError as error:
+        history = History()
+        troubles.append(trouble_of(directory.path, error))
+    troubles += [Trouble(loss.file, f"{loss.what}, found when the run went on at {loss.stage}, step {loss.step}")
+                 for loss in history.losses]  # fmt: skip
     metrics = [line for _, line in _lines(directory.path, Path("metrics.jsonl"), troubles)]
     return RunReading(
         path=directory.path,
@@ -114,6 +124,7 @@ def read_run(path: Path) -> RunReading:
         metrics=tuple(metrics),
         failure=_failure(_object(directory.path, Path("failure.json"), troubles), directory.path, config),
         troubles=tuple(troubles),
+        changes=tuple(str(change) for change in history.settings),
     )
 
 
@@ -139,6 +150,19 @@ def _failure(found: Entry | None, path: Path, config: EvolveConfig) -> Failure |
         where=plain_text(f"{where} ({time})" if isinstance(time, str) else where),
         completions=tuple(plain_text(str(text)) for text in shown) if isinstance(shown, list) else (),
     )
+
+
+def damage_in(path: Path) -> list[Trouble]:
+    """What is not what the run wrote, by its journal and checks; it is shown as it is now.
+
+    A report reads no model folders, and they are not looked at here.
+    """
+    try:
+        found = damages_in(path, folders=False)
+    except SelfsightError as error:
+        return [trouble_of(path, error)]
+    what = "is not what the run wrote; what is shown of it may be wrong"
+    return [Trouble(one.path, "is missing" if one.what == "missing" else what) for one in found if not is_pruned(one)]
 
 
 def round_numbers(path: Path) -> list[int]:

@@ -7,8 +7,9 @@ came from another site. It answers GET and HEAD and nothing else. No path on the
 can be asked for is `/`, `/state`, and data and pictures by hashes that are looked up among those the run has now.
 
 A request is a connection of its own; its head must arrive within `head_seconds` and fit into 16 KiB, the answer must be
-taken within `body_seconds`, and of at most `most` connections at a time each has a thread. So what is slow or half said
-keeps nobody else from being answered.
+taken within `body_seconds`, and of at most `most` connections at a time each has a thread. When all are taken, a new
+connection takes the place of the oldest one whose head is not complete, because a browser sends its head at once. So
+what is slow or half said keeps nobody else from being answered, however often it comes back.
 
 Left out: other hosts, and a password with them (a report is a file that can be sent; a port can be forwarded by ssh), a
 log of requests, and compression, which loopback does not need. Who has an account on this machine can read the page, as
@@ -36,6 +37,7 @@ from selfsight.run import plain_text
 RUNS: Final = Path("runs")  # where runs lie unless output_dir says otherwise
 _LOOPBACK: Final = "127.0.0.1"
 _HEAD_BYTES: Final = 16_384
+_END_SECONDS: Final = 1.0  # a thread whose connection was closed ends in much less
 _POLITE: Final = 19  # the lowest claim to the processor: a run goes first
 _SAME: Final = ("same-origin", "none")
 _HEADERS: Final = {
@@ -68,6 +70,9 @@ class LiveServer(ThreadingHTTPServer):
         self.run = run
         self.head_seconds, self.body_seconds = head_seconds, body_seconds
         self._free = threading.BoundedSemaphore(most)
+        # Connections whose head is not complete, oldest first. Guarded: each answer's thread takes its own out.
+        self._headless: dict[socket.socket, None] = {}
+        self._guard = threading.Lock()
         try:
             super().__init__((_LOOPBACK, port), _Answer)
         except OSError as error:
@@ -93,11 +98,29 @@ class LiveServer(ThreadingHTTPServer):
         return (*(f"{host}:{self.server_port}" for host in hosts), *(hosts if self.server_port == 80 else ()))
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for the connection; one too many is closed."""
-        if self._free.acquire(blocking=False):
+        """A thread for the connection; when there is none, that of the oldest one without a complete head, or none."""
+        if self._free.acquire(blocking=False) or (self._end_oldest() and self._free.acquire(timeout=_END_SECONDS)):
+            with self._guard:
+                self._headless[request] = None
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def _end_oldest(self) -> bool:
+        """Closes the oldest connection without a complete head, whose thread ends by that; False if there is none."""
+        with self._guard:
+            oldest = next(iter(self._headless), None)
+            if oldest is None:
+                return False
+            del self._headless[oldest]
+            with suppress(OSError):  # it has hung up meanwhile
+                oldest.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def head_is_complete(self, request: Any) -> None:
+        """From now on the connection is not closed for another one."""
+        with self._guard:
+            self._headless.pop(request, None)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answers, and lets the next connection in."""
@@ -105,6 +128,11 @@ class LiveServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection, which then is none without a head any more."""
+        self.head_is_complete(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Who hangs up in the middle of an answer is no error of ours; anything else is, and is shown."""
@@ -152,6 +180,7 @@ class _Answer(BaseHTTPRequestHandler):
         """Whether there is something to answer; refusals are sent here."""
         if not super().parse_request():
             return False
+        self.server.head_is_complete(self.connection)
         refused = self._refusal()
         if refused is not None:
             self.send_error(*refused)

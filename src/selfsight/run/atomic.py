@@ -11,17 +11,20 @@ inert in a terminal, and NaN is refused instead of writing what no JSON reader t
 """
 
 import errno
+import hashlib
 import json
 import numbers
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from selfsight.errors import SelfsightError
 from selfsight.run.closing import Closing
+from selfsight.run.hashing import hash_bytes
 
 _HINTS: Final[dict[int, str]] = {
     errno.ENOSPC: "free some space, then `selfsight resume` continues; nothing written before is lost",
@@ -138,7 +141,7 @@ def read_json(path: Path) -> object:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise SelfsightError(f"{path}: cannot be read ({error.strerror})", hint="check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SelfsightError(f"{path}: is damaged ({error})", hint="restore it, or start a new run") from error
 
 
@@ -151,7 +154,7 @@ def read_jsonl(path: Path) -> list[dict[str, object]]:
     for number, line in enumerate(data[: _whole(data)].splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SelfsightError(
                 f"{path}: line {number} is damaged ({error})", hint="restore it, or start a new run"
             ) from error
@@ -172,13 +175,39 @@ def _whole(data: bytes) -> int:
     start = data.rfind(b"\n", 0, end - 1) + 1
     try:
         json.loads(data[start:end])
-    except ValueError:
+    except (ValueError, RecursionError):
         return start
     return end
 
 
+@dataclass(frozen=True)
+class Written:
+    """The first `lines` lines of a JSONL file, and the fingerprint (blake2b) of their bytes."""
+
+    lines: int
+    blake2b: str
+
+
+def fingerprint_lines(path: Path, lines: int) -> Written | None:
+    """The fingerprint of the first `lines` lines of a file; None if it does not have as many."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        data = b""
+    end = 0
+    for _ in range(lines):
+        end = data.find(b"\n", end) + 1
+        if end == 0:
+            return None
+    return Written(lines, hash_bytes(data[:end]))
+
+
 class JsonlWriter(Closing):
-    """Appends records to a JSONL file, each on the disk when `append` returns. `lines` counts them."""
+    """Appends records to a JSONL file, each on the disk when `append` returns. `lines` counts them.
+
+    `append` raises once the file was removed or replaced by somebody else: what is written to a removed file is lost
+    when the process ends, and nobody would be told.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -192,10 +221,12 @@ class JsonlWriter(Closing):
                 sync_folder(path.parent)
         self.lines = data[:end].count(b"\n")
         self._end = end
+        self._digest = hashlib.blake2b(data[:end], digest_size=16)
 
     def append(self, record: dict[str, object]) -> None:
         """Write one record; if the disk refuses, the file is cut back to its last whole line."""
         line = canonical_json(record) + b"\n"
+        self.check_in_place()
         with disk_errors(self.path):
             try:
                 self._stream.seek(self._end)
@@ -209,6 +240,29 @@ class JsonlWriter(Closing):
                 raise
         self._end += len(line)
         self.lines += 1
+        self._digest.update(line)
+
+    def written(self) -> Written:
+        """What this file holds by now: number of lines and their fingerprint, known without reading it again."""
+        return Written(self.lines, self._digest.hexdigest())
+
+    def check_in_place(self) -> None:
+        """Raises if the path no longer names the file that is open here, or the file has become shorter."""
+        open_file = os.fstat(self._stream.fileno())
+        try:
+            named = self.path.stat()
+        except OSError:
+            named = None
+        if named is None or (named.st_dev, named.st_ino) != (open_file.st_dev, open_file.st_ino):
+            what = "was removed or replaced"
+        elif named.st_size < self._end:
+            what = "was cut"
+        else:
+            return
+        raise SelfsightError(
+            f"{self.path}: {what} while this process was writing it",
+            hint="put it back, then `selfsight resume` goes on; without it the run goes on too, and names the gap",
+        )
 
     def truncate(self, lines: int) -> None:
         """Keep the first `lines` records: on resuming, what came after the checkpoint is written again, so
@@ -228,6 +282,7 @@ class JsonlWriter(Closing):
             self._cut(end)
         self._end = end
         self.lines = lines
+        self._digest = hashlib.blake2b(data[:end], digest_size=16)
 
     def _cut(self, end: int) -> None:
         self._stream.truncate(end)

@@ -107,13 +107,23 @@ class Checkpoints:
 
     def latest_valid(self) -> Checkpoint | None:
         """The newest checkpoint whose marker is there and whose files match it; None if there is none."""
+        return next(self.valid(), None)
+
+    def valid(self) -> Iterator[Checkpoint]:
+        """All usable checkpoints, newest first; those passed over on the way are in `skipped`."""
         self.skipped = []
         for step, path in self._folders():
             damage = damage_of(path)
             if damage is None:
-                return Checkpoint(step, path)
-            self.skipped.append(Skipped(path, damage))
-        return None
+                yield Checkpoint(step, path)
+            else:
+                self.skipped.append(Skipped(path, damage))
+
+    def forget_after(self, step: int) -> None:
+        """Removes all checkpoints behind `step`: the run goes back there, because of damage that they lie behind."""
+        for number, path in self._folders():
+            if number > step:
+                _remove(path)
 
     def _folders(self) -> list[tuple[int, Path]]:
         """Newest first; a replaced checkpoint behind the one that replaces it."""

@@ -4,6 +4,7 @@ config.yaml     the resolved configuration      journal.jsonl   one line per fin
 metrics.jsonl   one line per step               rounds/K/       questions, votes, pool, model folders
 alarms.jsonl    what was watched for collapse
 images.parquet  image files of the run          quarantine.jsonl  image files left out, and why
+checks.json     check values of files above     history.json    changed settings, losses (if any)
 checkpoints/    what resuming needs             images/         content-addressed references
 summary.json    what the run showed             report.html     self-contained
 failure.json    why it failed, until it goes on
@@ -130,7 +131,7 @@ class RunDirectory(Closing):
         """The configuration as written; the typed model in `selfsight.config` checks it."""
         try:
             config = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise SelfsightError(
                 f"{self.config_path}: is damaged ({error})", hint="restore it, or start a new run"
             ) from error
@@ -140,10 +141,13 @@ class RunDirectory(Closing):
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """Replace the resolved configuration: a run was resumed with changed settings."""
-        write_atomic(self.config_path, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode())
+        settings = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False).encode()
+        self.check_lock()
+        write_atomic(self.config_path, settings)
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         """Replace summary.json, the contract for scripts."""
+        self.check_lock()
         write_atomic(self.summary_path, pretty_json(dict(summary)))
 
     def read_summary(self) -> dict[str, object]:
@@ -152,6 +156,11 @@ class RunDirectory(Closing):
         if not isinstance(summary, dict):
             raise SelfsightError(f"{self.summary_path}: holds no object", hint="`selfsight resume` writes it again")
         return summary
+
+    def check_lock(self) -> None:
+        """Raises when the lock's file was removed or replaced, so that another process may be writing this run."""
+        if self._lock is not None:
+            self._lock.check()
 
     def close(self) -> None:
         """Let other processes write this run."""

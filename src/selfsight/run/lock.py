@@ -52,6 +52,26 @@ class RunLock:
             raise
         self._descriptor = descriptor
 
+    def check(self) -> None:
+        """Raises when the path no longer names the file that is locked here.
+
+        Whoever opens the path then locks another file, and is let in while this process still writes.
+        """
+        if self._descriptor is None:
+            return
+        held = os.fstat(self._descriptor)
+        try:
+            named = self.path.stat()
+        except OSError:
+            named = None
+        if named is None or (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
+            raise SelfsightError(
+                f"{self.path}: was removed or replaced while this process was writing the run, so another one may be "
+                "writing it, too; this one stops",
+                hint="leave the file alone while a run goes on; once no process writes it, `selfsight resume "
+                f"{self.path.parent}` goes on",
+            )
+
     def release(self) -> None:
         """Give the lock back. The file stays: removing it would let two processes hold one name."""
         if self._descriptor is not None:

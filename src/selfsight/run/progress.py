@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,9 +22,12 @@ _ESCAPES: Final = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# C0 and C1 controls, line separators, direction marks and overrides, zero-width characters, lone surrogates.
-_CONTROLS: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+# C0 and C1 controls, line separators, direction marks and overrides, zero-width characters, lone surrogates, and what
+# is drawn as nothing: soft hyphen, joiners and fillers, Mongolian and Khmer separators, annotation marks, and plane 14
+# with its TAG characters, which can spell out whole sentences that nobody sees.
+HIDDEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 # Metrics that are shown, in this order: key, label, format.
@@ -45,7 +48,7 @@ _BAR_FROM: Final = 100  # columns; a narrower terminal has no place for a bar
 def plain_text(text: str) -> str:
     """`text` on one line, without anything a terminal would obey."""
     text = _ESCAPES.sub("", text)
-    return re.sub(" +", " ", _CONTROLS.sub(" ", text)).strip()
+    return re.sub(" +", " ", HIDDEN.sub(" ", text)).strip()
 
 
 class Progress(Protocol):
@@ -173,11 +176,46 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+class _Tolerant:
+    """A stream that gives up at its first failed write, remembers why in `lost`, and swallows the rest.
+
+    A log on a full disk or a closed terminal must not end a run that trains.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost: str | None = None
+
+    def write(self, text: str) -> int:
+        """Write `text`, or nothing once writing has failed."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush; this is where a full disk shows."""
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self.lost is None:
+            try:
+                action()
+            except OSError as error:
+                self.lost = error.strerror or str(error)
+            except ValueError as error:  # "I/O operation on closed file"
+                self.lost = str(error)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)  # isatty, fileno, encoding
+
+
 class PlainProgress:
-    """One line per step, at most one a second inside a phase: for logs, pipes and CI."""
+    """One line per step, at most one a second inside a phase: for logs, pipes and CI.
+
+    `lost` says why the stream can no longer be written, None while it can.
+    """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+        self._stream = _Tolerant(stream)
         self._clock = clock
         self._tally = Tally(clock)
         self._last = float("-inf")
@@ -201,8 +239,14 @@ class PlainProgress:
     def note(self, text: str) -> None:
         self._print(plain_text(text))
 
+    @property
+    def lost(self) -> str | None:
+        """Why nothing is shown any more."""
+        return self._stream.lost
+
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -214,17 +258,23 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """The current phase on one line that renews itself, notes above it."""
+    """The current phase on one line that renews itself, notes above it. `lost` is as in `PlainProgress`."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._stream = _Tolerant(stream)
+        self._console = Console(file=cast("TextIO", self._stream), highlight=False, markup=False, emoji=False)
         self._tally = Tally(clock)
         self._live = Live(
             console=self._console, get_renderable=self._render, refresh_per_second=4, redirect_stdout=False
         )
+
+    @property
+    def lost(self) -> str | None:
+        """Why nothing is shown any more."""
+        return self._stream.lost
 
     def _render(self) -> "Text":
         from rich.text import Text

@@ -8,12 +8,18 @@ error, since a question that lost its label must not look like one that has none
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfsight.errors import SelfsightError
 from selfsight.run.atomic import write_atomic
+
+_RESTORE: Final = (
+    "restore it from a copy; `selfsight resume` of its run repeats the stage that wrote it if a checkpoint from before "
+    "that stage is left, and says so if not"
+)
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, object]], schema: pa.Schema) -> None:
@@ -41,6 +47,7 @@ def write_columns(path: Path, table: pa.Table) -> None:
         compression_level=3,
         row_group_size=65_536,
         write_statistics=True,
+        write_page_checksum=True,  # Parquet's own CRC-32 of every page: other readers ignore or verify it
     )
     write_atomic(path, sink.getvalue().to_pybytes())
 
@@ -58,23 +65,35 @@ def _column(path: Path, records: Sequence[Mapping[str, object]], column: pa.Fiel
 
 def read_table(path: Path, schema: pa.Schema) -> list[dict[str, object]]:
     """The records of a table with this very schema."""
-    records: list[dict[str, object]] = read_columns(path, schema).to_pylist()
+    table = read_columns(path, schema)
+    try:
+        records: list[dict[str, object]] = table.to_pylist()
+    except UnicodeDecodeError as error:  # a text column that is not UTF-8, which Arrow does not look at
+        raise _damaged(path, error) from error
     return records
 
 
 def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
     """The same as columns."""
     try:
-        table = pq.read_table(path, partitioning=None)
+        # Pages without a checksum (written by earlier versions) are read as they are.
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
-        raise SelfsightError(f"{path}: does not exist", hint="`selfsight resume` writes it again") from error
-    except (pa.ArrowException, OSError) as error:
-        raise SelfsightError(
-            f"{path}: is damaged ({error})", hint="delete it; `selfsight resume` writes it again"
-        ) from error
+        raise SelfsightError(f"{path}: does not exist", hint=_RESTORE) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
+        # Damage in the footer can ask for any amount of memory.
+        raise _damaged(path, error) from error
     if not table.schema.equals(schema):
+        try:
+            names = table.schema.names
+        except UnicodeDecodeError as error:
+            raise _damaged(path, error) from error
         raise SelfsightError(
-            f"{path}: has the columns {table.schema.names}, expected {schema.names} with the schema's types",
+            f"{path}: has the columns {names}, expected {schema.names} with the schema's types",
             hint="it was written by another version; use that version, or start a new run",
         )
     return table
+
+
+def _damaged(path: Path, error: Exception) -> SelfsightError:
+    return SelfsightError(f"{path}: is damaged ({error})", hint=_RESTORE)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from selfsight.config import AlarmSettings, EvolveConfig
+from selfsight.errors import SelfsightError
 from selfsight.methods.alarms.suggestions import suggestion
 
 State = Literal["fired", "quiet", "not measured"]
@@ -161,7 +162,13 @@ def place(round: int, phase: str) -> str:
 
 def from_json(line: Mapping[str, Any]) -> Record:
     """The record that `as_json` wrote."""
-    return Record(**line)
+    try:
+        return Record(**line)
+    except TypeError as error:
+        raise SelfsightError(
+            f"a line of alarms.jsonl is damaged: {error}",
+            hint="restore alarms.jsonl from a copy, or delete it: a resumed run says what is lost then",
+        ) from error
 
 
 def _figure(value: float, form: Form) -> str:

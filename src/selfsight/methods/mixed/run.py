@@ -101,6 +101,11 @@ class Mixed(Method):
     def model_folder(self, round: int) -> str:
         return (self.visplay if round in self.visplay.rounds else self.vision_zero).model_folder(round)
 
+    def reads_again(self, round: int, name: str, *, measured: bool) -> bool:
+        return self.visplay.reads_again(round, name, measured=measured) and self.vision_zero.reads_again(
+            round, name, measured=measured
+        )
+
     def own_state(self) -> dict[str, object]:
         return {**self.visplay.own_state(), **self.vision_zero.own_state()}
 

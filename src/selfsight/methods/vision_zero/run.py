@@ -116,6 +116,10 @@ class VisionZero(Method):
     def model_folder(self, round: int) -> str:
         return "model"
 
+    def reads_again(self, round: int, name: str, *, measured: bool) -> bool:
+        once = name in ("games.jsonl", "decisions.jsonl") and measured and round > 0
+        return not (once or name == "model")
+
     def account(self, loop: Loop) -> dict[str, Any]:
         own = self.config.vision_zero
         base: Any = read_json(loop.directory.round(0) / "round.json")

@@ -111,6 +111,9 @@ class Visplay(Method):
     def model_folder(self, round: int) -> str:
         return "reasoner"
 
+    def reads_again(self, round: int, name: str, *, measured: bool) -> bool:
+        return name not in ("asked.parquet", "asked_votes.parquet", "questioner", "reasoner")
+
     def own_state(self) -> dict[str, object]:
         return {}
 

@@ -3,12 +3,13 @@
 Requests go to vLLM's tokens-in, tokens-out endpoint with our ids and pixels, one for all samples of a prompt. New
 weights go through a folder on disk: all of them by the development endpoint that reloads them, adapters by the one
 that loads adapters, under a new name for each version, since vLLM would read an adapter that was loaded in place again
-for every batch. The server listens on 127.0.0.1 alone, wants a random key on every path (see guard.py), fetches
-nothing, and its log is a file that an error quotes.
+for every batch. The server listens on 127.0.0.1 alone, wants a random key on every path and proves that it has the key
+before it is sent it (see guard.py), fetches nothing, and its log is a file that an error quotes.
 
 Left out: servers on other machines, and keeping one between runs.
 """
 
+import hmac
 import http.client
 import json
 import os
@@ -32,6 +33,7 @@ from torch import Tensor
 from selfsight.errors import SelfsightError
 from selfsight.policy.records import Sampling
 from selfsight.policy.samplers.vllm.engine import Ask, Drawn, EngineFailure, EngineOptions, Key
+from selfsight.policy.samplers.vllm.guard import NONCE_HEADER, PROOF_PATH, proof
 from selfsight.policy.samplers.vllm.inputs import image_item, placeholder_range
 from selfsight.policy.samplers.vllm.options import ENVIRONMENT, command_line, engine_settings, require_vllm
 
@@ -39,6 +41,7 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 1800.0  # compiling a large model takes minutes
 _ANSWER_SECONDS = 3600.0
 _END_SECONDS = 60.0  # longer than the guardian takes
+_PROOF_SECONDS = 30.0
 _AT_ONCE = 64  # requests under way; each may hold many samples
 _BASE = "base"
 
@@ -52,6 +55,7 @@ class ServedEngine:
         self._folder = tempfile.TemporaryDirectory(prefix="selfsight-vllm-")
         self._log = Path(self._folder.name) / "server.log"
         self._key = secrets.token_urlsafe(32)
+        self._proven = False
         self.port = _free_port()
         self._adapters: dict[str, str] = {}  # a role's name -> that of its last version
         self._loaded = 0
@@ -111,6 +115,8 @@ class ServedEngine:
         """The answer's body. EngineFailure where trying again may help, SelfsightError where it will not."""
         if self.process.poll() is not None:
             raise self._ended("has ended")
+        if not self._proven:
+            self._prove()
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(_HOST, self.port, timeout=_ANSWER_SECONDS)
         try:
@@ -129,6 +135,26 @@ class ServedEngine:
                 hint="This is a mistake in the request; `selfsight doctor` shows whether this vLLM version was tried.",
             )
         return content
+
+    def _prove(self) -> None:
+        """Makes sure that what listens on the port is the server that was started, before it is sent the key."""
+        nonce = secrets.token_hex(32)
+        connection = http.client.HTTPConnection(_HOST, self.port, timeout=_PROOF_SECONDS)
+        try:
+            connection.request("GET", PROOF_PATH, headers={NONCE_HEADER: nonce})
+            content = connection.getresponse().read(1024)
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineFailure(f"{PROOF_PATH}: {type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+        if not hmac.compare_digest(content, proof(self._key, nonce).encode()):
+            self.close()
+            raise SelfsightError(
+                f"Port {self.port} of {_HOST} is answered by another program than the vLLM server that was started for "
+                f"{self.options.folder}; it was sent no key.",
+                hint="Start again: another port is chosen then.",
+            )
+        self._proven = True
 
     def draw(self, asks: Sequence[Ask], sampling: Sampling, adapter: str | None) -> Iterator[tuple[Key, Drawn]]:
         model = _BASE if adapter is None else self._adapters[adapter]
