@@ -1,6 +1,9 @@
 """Where a run keeps the adapters of a round: beside the model folder that they are merged into."""
 
 from pathlib import Path
+from typing import Final
+
+ADAPTER: Final = "_adapter"
 
 
 def adapter_folder(model: Path) -> Path:
@@ -10,4 +13,4 @@ def adapter_folder(model: Path) -> Path:
         >>> adapter_folder(Path("runs/mine/rounds/1/reasoner")).as_posix()
         'runs/mine/rounds/1/reasoner_adapter'
     """
-    return model.with_name(f"{model.name}_adapter")
+    return model.with_name(model.name + ADAPTER)

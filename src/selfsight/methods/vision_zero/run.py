@@ -34,6 +34,7 @@ from selfsight.methods.vision_zero.steps import Standing, settle
 from selfsight.methods.vision_zero.switching import SwitchState
 from selfsight.methods.vision_zero.table import ROLE, Table, deal_step, open_table, repeats
 from selfsight.run import Progress, canonical_json, read_jsonl, write_atomic
+from selfsight.run.adapters import ADAPTER
 from selfsight.run.atomic import read_json
 
 __all__ = ["Stopped", "VisionZero", "evolve", "resume"]
@@ -118,7 +119,7 @@ class VisionZero(Method):
 
     def reads_again(self, round: int, name: str, *, measured: bool) -> bool:
         once = name in ("games.jsonl", "decisions.jsonl") and measured and round > 0
-        return not (once or name == "model")
+        return not (once or name.removesuffix(ADAPTER) == "model")
 
     def account(self, loop: Loop) -> dict[str, Any]:
         own = self.config.vision_zero

@@ -51,6 +51,7 @@ from selfsight.methods.visplay.roles import Roles, open_roles
 from selfsight.methods.visplay.schedule import phases
 from selfsight.methods.visplay.stream import ImageStream, open_images
 from selfsight.run import Progress, derive
+from selfsight.run.adapters import ADAPTER
 from selfsight.run.progress import counted
 from selfsight.run.tables import read_columns, read_table, write_columns, write_table
 
@@ -112,7 +113,8 @@ class Visplay(Method):
         return "reasoner"
 
     def reads_again(self, round: int, name: str, *, measured: bool) -> bool:
-        return name not in ("asked.parquet", "asked_votes.parquet", "questioner", "reasoner")
+        once = ("asked.parquet", "asked_votes.parquet", "questioner", "reasoner")
+        return name.removesuffix(ADAPTER) not in once
 
     def own_state(self) -> dict[str, object]:
         return {}
