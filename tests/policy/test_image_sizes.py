@@ -62,6 +62,11 @@ def test_a_bound_on_one_side_moves_the_folder_s_own_on_the_other(folder: Path) -
     assert tokens(folder, smallest=12544) == 12544 // PATCH // 4
 
 
+def test_bounds_that_cross_are_refused(folder: Path) -> None:
+    with pytest.raises(SelfsightError, match="min_pixels=9000 is above max_pixels=5000"):
+        tokens(folder, smallest=9000, largest=5000)
+
+
 def test_a_processor_that_needs_torchvision_says_so(folder: Path) -> None:
     from transformers import Mistral3Config
 

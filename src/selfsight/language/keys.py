@@ -119,8 +119,8 @@ _MARKED_UNIT = re.compile(
 _AND_VALUES = re.compile(r" ?\b(?:and|or)\b ?")
 _DOTS = re.compile(r"^(?:\\[lcv]?dots|\\square|\.|…|_|\?|\s)+$")
 _CHEMICAL = re.compile(
-    r"^(?:[A-Z][a-z]?|\((?:[A-Z][a-z]?\d?)+\)|(?: ?_ ?)?(?:\{ ?\d+ ?\}|\d+)| )+(?:\^ ?\{? ?\d*[+-] "
-    r"?\}?)?$"
+    r"^(?=[A-Z(])(?:[A-Z][a-z]?|\((?:[A-Z][a-z]?\d?)++\)| ?_ ?(?=[\d{])"
+    r"|\{ ?\d++ ?\}|\d++| (?=[A-Z_\d(^{]))++(?: ?\^ ?\{? ?\d*[+-] ?\}?)?$"
 )
 _UNIT_ALONE = re.compile(r"^(?:[A-Za-zµ°]{1,6}(?:\^\{?[23]\}?|[23])|[A-Za-z]{1,3}/[A-Za-z]{1,3}(?:\^?[23])?)$")
 

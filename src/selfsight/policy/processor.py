@@ -353,6 +353,11 @@ def _bound_area(folder: Path, image_processor: Any, smallest: int | None, larges
             f"Model {folder}: its image processor resizes to a fixed size.",
             hint="Remove min_pixels and max_pixels for this model.",
         )
+    if smallest is not None and largest is not None and smallest > largest:
+        raise SelfsightError(
+            f"min_pixels={smallest} is above max_pixels={largest}.",
+            hint="Give a smaller min_pixels or a larger max_pixels.",
+        )
     size = dict(image_processor.size)
     # The bound that was asked for holds; the folder's own gives way where the two contradict each other.
     if largest is not None and smallest is None and (size.get("shortest_edge") or 0) > largest:
