@@ -55,9 +55,7 @@ def test_a_run_of_games_is_rolled_back_by_the_spies_it_found(
     player: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, left = measure.summarise, [0.2, 0.6, 0.4]
-    monkeypatch.setattr(
-        measure, "summarise", lambda found, *, seed: original(found, seed=seed) | {"accuracy": left.pop(0)}
-    )
+    monkeypatch.setattr(measure, "summarise", lambda found: original(found) | {"accuracy": left.pop(0)})
     watcher = Watcher()
     always = ("alarms.role_wins=0.5", "alarms.policy=rollback")  # of nine games one side wins more
     summary = evolve(config(player, tmp_path, *OFF, *always), progress=watcher)

@@ -97,7 +97,9 @@ def test_a_damaged_adapter_folder_is_refused_before_anything_is_written(adapted:
     run = Path(shutil.copytree(adapted, tmp_path / "run"))
     with (run / "rounds" / "1" / "reasoner_adapter" / "adapter_model.safetensors").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(SelfsightError, match="reasoner_adapter: is not what the run wrote there"):
+    with pytest.raises(
+        SelfsightError, match=r"reasoner_adapter/adapter_model\.safetensors: is not what the run wrote there"
+    ):
         export_run(run, tmp_path / "out", what="model")
     assert not (tmp_path / "out").exists()
 

@@ -72,7 +72,16 @@ class EncodedImage:
         return sum(tensor.nbytes for tensor in self.pixels.values())
 
 
-def load_processor(folder: Path, config: Any) -> tuple[Any, ChatTemplate]:
+def load_processor(folder: Path, config: Any) -> Any:
+    """The model's processor without its video part, PIL image backend, for whoever has no torchvision.
+
+    Example:
+        >>> processor = load_processor(Path("FOLDER"), AutoConfig.from_pretrained("FOLDER"))
+    """
+    return load_processor_and_template(folder, config)[0]
+
+
+def load_processor_and_template(folder: Path, config: Any) -> tuple[Any, ChatTemplate]:
     """The model's processor without its video part, PIL image backend; and its chat template."""
     from transformers import AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
@@ -197,7 +206,7 @@ class PromptEncoder:
         prompt_cache: int = 8192,
     ) -> None:
         self.folder = folder
-        self.processor, self.template = load_processor(folder, config)
+        self.processor, self.template = load_processor_and_template(folder, config)
         self.tokenizer = self.processor.tokenizer
         _bound_area(folder, self.processor.image_processor, *area)
         self._pictures: dict[str, Image.Image] = {}
