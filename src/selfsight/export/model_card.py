@@ -235,7 +235,7 @@ def processor_sentence(needs: Sequence[str]) -> str:
         "processor's part for videos with it, even if there is no video. `selfsight eval` does without, and so does\n\n"
         "```python\n"
         "from pathlib import Path\n\n"
-        "from selfsight.policy.processor import load_processor\n"
+        "from selfsight.policy.load_processor import load_processor\n"
         "from transformers import AutoConfig\n\n"
         'processor = load_processor(Path("FOLDER"), AutoConfig.from_pretrained("FOLDER"))\n'
         "```"
