@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 
 from selfsight.errors import SelfsightError
 from selfsight.policy import template_child
+from selfsight.run.progress import plain_text
 
 # What a template raises: its own errors, and those of Python's operators on a value that it did not expect.
 TEMPLATE_ERRORS = (
@@ -160,7 +161,7 @@ def _tried(text: str, file: Path, variables: str) -> ChatTemplate:
     for name in ("image", "question"):
         if problem := _problem(found[name], _QUESTION):
             raise SelfsightError(
-                f"Model file {file}: its chat template does not render a user turn: {problem}.",
+                f"Model file {file}: its chat template does not render a user turn: {plain_text(problem)}.",
                 hint="Use a template that takes content as a list of parts, as current vision models ship it.",
             )
     no_system = _problem(found["system"], _SYSTEM, _QUESTION)

@@ -14,11 +14,14 @@ from typing import Any
 
 from selfsight.errors import SelfsightError
 from selfsight.policy.chat_template import ChatTemplate, load_template
+from selfsight.run.progress import plain_text
 
 logger = logging.getLogger(__name__)
 
 # SmolVLM's own class wants num2words for its video captions; its image prompts are those of Idefics3.
 _IMAGE_PROCESSOR_OF = {"smolvlm": "idefics3"}
+# Image processors that transformers has renamed: what folders of then say, and the name of today.
+_RENAMED = {"Qwen2_5_VLImageProcessor": "Qwen2VLImageProcessor"}
 
 
 def load_processor(folder: Path, config: Any) -> Any:
@@ -57,7 +60,8 @@ def load_processor_and_template(folder: Path, config: Any) -> tuple[Any, ChatTem
         elif all((folder / name).is_file() for name in ("tokenizer.json", "preprocessor_config.json")):
             hint = "Compare preprocessor_config.json and processor_config.json with those of the model's publisher."
         raise SelfsightError(
-            f"Model {folder}: its tokenizer or image processor cannot be loaded ({error}).", hint=hint
+            f"Model {folder}: its tokenizer or image processor cannot be loaded ({plain_text(str(error))}).",
+            hint=hint,
         ) from error
 
 
@@ -76,11 +80,19 @@ def _load_image_processor(folder: Path, model_type: str) -> Any:
     if isinstance(size, dict) and {"min_pixels", "max_pixels"} & size.keys():
         edges = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
         overrides["size"] = {edges.get(name, name): value for name, value in size.items()}
-    name = str(stated.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
+    stated_name = stated.get("image_processor_type") or ""
+    name = str(stated_name).removesuffix("Fast").removesuffix("Pil")
     known = {str(one) for several in auto.IMAGE_PROCESSOR_MAPPING_NAMES.values() for one in several.values()}
-    own = auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("pil")
-    if name and not {name, f"{name}Pil", f"{name}Fast"} & known and own is not None:
-        logger.info("Model %s: transformers has no %s; its image processor is %s", folder.name, name, own)
+    if name and not {name, f"{name}Pil", f"{name}Fast"} & known:
+        own = auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("pil")
+        if own is None or own.removesuffix("Pil") != _RENAMED.get(name):
+            raise SelfsightError(
+                f"Model file {folder / 'preprocessor_config.json'}: names the image processor "
+                f"{plain_text(str(stated_name))[:80]!r}, which transformers does not have.",
+                hint=f"Set image_processor_type to {(own or 'that of the family').removesuffix('Pil')}, if that one "
+                "prepares images as the model wants them.",
+            )
+        logger.info("Model %s: the image processor %s is called %s now", folder.name, name, own)
         return auto.get_image_processor_class_from_name(own).from_pretrained(folder, **overrides)
     return auto.AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, **overrides)
 

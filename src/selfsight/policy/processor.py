@@ -20,6 +20,7 @@ from selfsight.images.source import ImageRef
 from selfsight.language.prompts import Prompt
 from selfsight.policy.chat_template import TEMPLATE_ERRORS
 from selfsight.policy.load_processor import load_processor_and_template
+from selfsight.run.progress import plain_text
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class PromptEncoder:
         except TEMPLATE_ERRORS as error:
             raise SelfsightError(
                 f"Model file {self.template.file}: its chat template fails on a prompt ({type(error).__name__}: "
-                f"{error}).",
+                f"{plain_text(str(error))}).",
                 hint="Use the template that the model's publisher ships.",
             ) from error
 
