@@ -709,3 +709,22 @@ def test_a_set_of_ninety_ones_is_read_alike_every_time_and_needs_no_worker() -> 
         "assert MATH_KEYS._worker is None\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("p=5, q=2", "q=2, p=5", True),
+        ("p=5; q=2", "p=5, q=2", True),
+        ("p=5, q=2", "p=2, q=5", False),
+        ("a = 3 \\text{ and } b = 4", "a=4 and b=3", False),
+        ("AB = 5, BC = 3", "AB = 3, BC = 5", False),
+        ("x>1, y<2", "y>1, x<2", False),
+        ("p=5,q=2;p=7,q=3", "p=7,q=3; q=2,p=5", True),
+        ("p=5,q=2;p=7,q=3", "p=5,q=3;p=7,q=2", False),
+        ("x = 1, x = 2", "2, 1", True),
+        ("f(x)=3, g(x)=4", "f(x)=4, g(x)=3", False),
+    ],
+)
+def test_values_of_several_names_keep_their_names(one: str, other: str, same: bool) -> None:
+    assert (answer_key(one) == answer_key(other)) == same

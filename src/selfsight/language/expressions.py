@@ -80,6 +80,8 @@ def list_key(keys: list[str]) -> str:
 
 def math_tokens_key(tokens: list[str], *, ordered: bool = False) -> str:
     """The key of a whole answer, with commas and semicolons between its values."""
+    if (named := _named_values(tokens)) is not None:
+        return named
     keys = _member_keys(tokens)
     if len(keys) == 1:
         # Coordinates are the same in any brackets.
@@ -87,6 +89,34 @@ def math_tokens_key(tokens: list[str], *, ordered: bool = False) -> str:
     if ordered:
         return f"interval:({','.join(keys)})"
     return list_key(keys)
+
+
+def _named_values(tokens: list[str]) -> str | None:
+    """The key of values of several names, `p = 5, q = 2`: each keeps its name. None for every other answer.
+
+    Values of one name are the solutions of a problem (`x = 1, x = 2`), to which the name adds nothing. A semicolon
+    parts solutions of several names each: `p = 5, q = 2; p = 7, q = 2`.
+    """
+    members = [piece for _, piece in _split(tokens, frozenset({",", ";"}))]
+    names = [_name_of(member) for member in members]
+    if len(set(names)) < 2 or None in names:
+        return None
+    if len(members) > MAX_MEMBERS:
+        raise RefusedError
+    solutions = []
+    for _, solution in _split(tokens, frozenset({";"})):
+        pieces = [piece for _, piece in _split(solution, frozenset({","}))]
+        solutions.append(",".join(sorted(f"{_name_of(piece)}={','.join(_keys(piece))}" for piece in pieces)))
+    if all("," not in solution for solution in solutions):  # `p = 5; q = 2` is one solution
+        solutions = [",".join(sorted(solutions))]
+    return "named:" + ";".join(sorted(solutions))
+
+
+def _name_of(tokens: list[str]) -> str | None:
+    """What a relation says something about, `x` in `x = 5` and `x > 5`, if it is a name alone."""
+    sides = _split(tokens, _RELATIONS)
+    first = sides[0][1]
+    return "".join(first) if len(sides) > 1 and first and (_only_names(first) or _opaque(first)) else None
 
 
 def _one(tokens: list[str]) -> str:
