@@ -51,9 +51,9 @@ def answer_in(text: str) -> str | None:
     said = re.match(r"^answer\s+", stripped, re.IGNORECASE)
     if said is not None:
         stripped = stripped[said.end() :]
-    elif len(_FORMULA.findall(stripped)) >= 2:
-        return None
-    elif len(stripped) > _LONG and _PROSE.search(re.sub(r"\\[a-z]+", "", stripped)):
+    elif len(_FORMULA.findall(stripped)) >= 2 or (
+        len(stripped) > _LONG and _PROSE.search(re.sub(r"\\[a-z]+", "", stripped))
+    ):
         return None
     return stripped if len(stripped) <= 300 else None
 
