@@ -40,7 +40,7 @@ _BARE = re.compile(rf"^{_SUBJECT}{_LETTER}[)\].:]?{_TAIL}[.!]?$", re.IGNORECASE)
 _HAN = re.compile(rf"^{_HAN_SUBJECT}{_LETTER}[)\].:]?{_TAIL}[.!]?$", re.IGNORECASE)
 _LABEL_ONLY = re.compile(rf"^(?:the )?{_LABELLED}{_LETTER}$", re.IGNORECASE)
 _WITH_TEXT = re.compile(
-    rf"^(?:{_SUBJECT}|{_HAN_SUBJECT})(?:\(([A-J])\)|\[([A-J])\]|([A-J])\)|([A-J]) ?([.:]|,(?= ?\d)"
+    rf"^(?:{_SUBJECT}|{_HAN_SUBJECT})(?:\(([A-J])\)|\[([A-J])\]|([A-J])\)|([A-J]) ?([.:]|,(?= ?[\d\u4e00-\u9fff])"
     rf"| -)(?=\s*\S)(?!\s?[A-Z]\s?[=:]))",
     re.IGNORECASE,
 )
@@ -105,6 +105,7 @@ _NO = re.compile(
     r"|that|the|he|she|we|you|i|its|his|her|their|these|those|a|an|because|since|as)\b.*))",
     re.DOTALL,
 )
+_WORD_WITH_REASON = re.compile(r"^([^\W\d_]+) ?[,.;:!] ?(?P<rest>\S.*)$", re.DOTALL)
 _SHORT_DENIAL = re.compile(
     r"^(?:(?:it|there|they|this|that|he|she|we|you|i) (?:\w+ )?(?:not|\w+n't)|not?|nope|not really)$"
 )
@@ -134,6 +135,11 @@ def yes_or_no(text: str) -> str | None:
     """
     if text in _WORDS:
         return _WORDS[text]
+    if (reasoned := _WORD_WITH_REASON.match(text)) is not None and (word := _WORDS.get(reasoned[1])) is not None:
+        # 是的, 有一只狗; "ja, nein" and "对, 错" take it back.
+        said = re.split(r"[\s,.;:!?]+", reasoned["rest"])
+        back = any(_WORDS.get(part, word) != word or part in ("no", "yes", "错", "錯") for part in said)
+        return None if back else word
     if text.startswith("y") and (found := _YES.match(text)) is not None:
         rest = (found["rest"] or "").strip(" .!,;:")
         if rest.startswith(("and no", "or no", "/", "&")) or (found["mark"] == "" and rest[:1] in ("'", "-", "/")):

@@ -35,7 +35,7 @@ _SAME = str.maketrans({
 _LOOK = (
     "text|textbf|textit|textrm|textsf|texttt|textsc|textup|textnormal|textmd|textsl|emph|underline"
     "|mathrm|mathbf|mathit"
-    "|mathsf|mathtt|mathnormal|boldsymbol|bm|mbox|hbox|fbox|boxed|operatorname\\*?|overset\\{\\}|uline|textstyle"
+    "|ce|mathsf|mathtt|mathnormal|boldsymbol|bm|mbox|hbox|fbox|boxed|operatorname\\*?|overset\\{\\}|uline|textstyle"
 )
 _TEXT_COMMAND = re.compile(rf"\\(?:{_LOOK}|(?:textcolor|colorbox) ?\{{[^{{}}]*\}}) ?\{{([^{{}}]*)\}}")
 _SWITCH = re.compile(
@@ -173,6 +173,7 @@ _SPELLING = {
 }  # fmt: skip
 _DIRECTIONS = re.compile(r"^(top|bottom|upper|lower)(left|right|center|middle)$")
 _DOTTED = re.compile(r"(?<![^\W\d_.])(?:[^\W\d_]\.)+[^\W\d_](?![^\W_])|(?<![^\W\d_.])(?:[^\W\d_]\.){2,}(?![^\W\d_]{2})")
+_SPACED_INITIALS = re.compile(r"(?<=\b[A-Z]\.) (?=[A-Z]\.)")  # J. K. Rowling = J.K. Rowling
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _MINUS = re.compile(r"(?:^|(?<=[\s(\[{,;:=<>|$€£¥~]))-\s?(?=[\d.$€£¥])")
 _POINT = re.compile(r"(?<![\d.])\.(?=\d)")
@@ -203,6 +204,8 @@ def fold_text(text: str) -> str:
             folded.append("-" if before in ("", " ") else " -")
         elif character in ".,:/-" and after.isdigit() and before.isdigit():
             folded.append(character)  # 3:30, 12/05, 1.5x
+        elif character == "." and before == "a" and text[index - 2 : index - 1] in ("", " "):
+            folded.append(" , ")  # an initial, not an article: A. Lincoln
         elif (character == "#" and before.isalpha()) or (character == "@" and after.isalnum() and not before.isalnum()):
             folded.append(character)  # F#, @user
         else:
@@ -214,6 +217,7 @@ def fold_text(text: str) -> str:
 def _prepare(text: str) -> str:
     """Settles numbers, abbreviations, formulas and products while the case of letters is still known."""
     if "." in text:
+        text = _SPACED_INITIALS.sub("", text)
         text = _DOTTED.sub(lambda found: found.group().replace(".", "") + " ", text)
         text = _TRAILING_ZEROS.sub("", _POINT.sub("0.", text))
     if "," in text:

@@ -51,9 +51,12 @@ _LEAD = re.compile(
 )
 _OPENING = re.compile(
     r"^(?:it is|it's|this is|that is|that's|they are|they're|these are|there are|there is|there's"
-    r"|i see|i can see|i count) (?=\S)",
+    r"|i see|i can see|i count"
+    r"|the (?:image|picture|photo|figure|diagram) (?:shows|contains|depicts|has)) (?=\S)",
     re.IGNORECASE,
 )
+_EXACTLY = re.compile(r"^(?:exactly|only|just|a total of) (?=\S)", re.IGNORECASE)
+_TWICE_WRITTEN = re.compile(r"^([A-Za-z -]{3,40}) \((\d{1,9})\)(?= |$)")
 _BOTH = re.compile(r"^yes\W+(?:and |or )?no$")
 _DENIES = re.compile(r"^(?:it is|it's|this is|that is|they are) not\b", re.IGNORECASE)
 _ABOUT = re.compile(
@@ -221,6 +224,7 @@ def _short_key(folded: str, lowered: str, context: Context) -> str | None:
             plain = f"-{number_key(found.value)[4:]}" + (f" {found.unit}" if found.unit else "")
     if plain[:1] in "+-" and plain[1:2] == " ":
         plain = plain[0] + plain[1:].lstrip()
+    plain = _said_once(plain)
     quantity = read_quantity(plain)
     if quantity is None and plain.startswith("(") and (closed := re.match(r"^\((-?\d[\d.,]*)\) (?=[A-Za-z])", plain)):
         quantity = read_quantity(f"{closed[1]} {plain[closed.end() :]}")
@@ -239,6 +243,17 @@ def _short_key(folded: str, lowered: str, context: Context) -> str | None:
     if (score := re.fullmatch(r"(\d{1,4}) ?/ ?(\d{1,4})", plain)) and int(score[2]):
         return f"score:{int(score[1])}/{int(score[2])}"
     return None
+
+
+def _said_once(plain: str) -> str:
+    """ "three (3)" is 3, and so are "exactly 3" and "a total of 3"."""
+    if (exactly := _EXACTLY.match(plain)) is not None and read_quantity(plain[exactly.end() :]) is not None:
+        plain = plain[exactly.end() :]
+    if (twice := _TWICE_WRITTEN.match(plain)) is not None:
+        word = read_quantity(twice[1])
+        if word is not None and not word.rest and word.value == int(twice[2]):
+            return twice[2] + plain[twice.end() :]
+    return plain
 
 
 def _quantity_key(value: Fraction, unit: str | None, context: Context) -> str:

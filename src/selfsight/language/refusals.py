@@ -54,8 +54,8 @@ _ENGLISH = [
         rf"|certain|legible|mentioned|indicated|disclosed|discernable|possible to {_FIND}|depicted|listed)(?: "
         rf"(?:from|in|on|by|with|based on|for|within|here|to me|at all|about|enough) ?.*)?",
         # not enough information; insufficient data; the image does not provide enough detail
-        rf"(?:there is |there isnt |there are |i have |we have |i dont have |we dont have |i do not have "
-        rf"|due to |{_SOURCE}(?:has |contains |provides |gives |offers )?|answer )*(?:not |isnt |no |insufficient"
+        rf"(?:there |there is |there isnt |there are |i have |we have |i dont have |we dont have |i do not have "
+        rf"|due to |{_SOURCE}(?:has |contains |provides |gives |offers )?|answer )*(?:not |isnt |arent |no |insufficient"
         rf"|inadequate|lack of|lacks|lacking|without|too little|missing|not sufficient|not enough)(?: "
         rf"?(?:enough|sufficient|adequate|relevant|visual|further|available|such|specific|clear|the|necessary"
         rf"|required))*(?: {_INFO})(?:[ ,].*)?",
@@ -66,11 +66,17 @@ _ENGLISH = [
         rf"|present)\b.*",
         r"(?:i|we) (?:dont|do not|didnt|did not|dunno)(?: really| actually)? (?:know|see|have|think i "
         r"can|understand)\b.*",
-        r"(?:no|none|without) (?:answer|information|info|data|solution given|image|answer given|answer "
+        r"(?:there is |there was |i see |theres )?(?:no|none|without) (?:answer|information|info|data|solution given|image|answer given|answer "
         r"provided|answer available|information available|information given|information provided|data "
         r"available|visible answer|idea|clue|image provided|image given|image available)(?: (?:is|was"
         r"|are|can|could|given|provided|available|found|in|from|on|for|about|to|here|visible|shown|based"
         r"|exists|possible|at)\b.*)?",
+        r"(?:there isnt|there is not) an? (?:image|picture|photo|attachment)"
+        r"(?: (?:provided|given|attached|here|to|for)\b.*)?",
+        # the label is illegible
+        r"(?:(?!no\b)\w+ ){1,4}(?:is|are) (?:completely |partly |mostly )?"
+        r"(?:illegible|unreadable|not (?:legible|readable))",
+        r"(?:does not|doesnt) (?:say|state|specify|mention|indicate)\b.*",
         r"(?:im|i am|we are|were)(?: still)? (?:not|un)\s?(?:sure|certain|able|clear|aware|familiar|confident)\b.*",
         r"(?:(?:im|i am|we are) (?:so |very )?(?:sorry|afraid)|sorry|(?:my |i )apologi\w*|unfortunately)\b.*\b(?:can "
         r"?not|cant|unable|not able|dont|do not|does not|doesnt|couldnt|could not|wont|not possible|no"
@@ -112,7 +118,7 @@ _HINT = re.compile(
     r"|lack|missing|without|too little|idk|tb[da]|n\.?/?a|"
     r"nan|null|answer|response|placeholder|result|here|ambig|illeg|undec|dunno|who knows|depends|afraid|need|requir|"
     r"more|further|additional|provide|upload|share|send|fails|as an|[\\.…?_*#]|undef|infeas|i am"
-    r"|im|^x+$|-|can never|insert"
+    r"|im|^x+$|-|can never|insert|too "
 )
 
 _OTHER = [
@@ -141,7 +147,8 @@ _OTHER = [
         r"(?:lo siento|perdón|disculpa|lamentablemente|no lo sé|no sé|no se sabe|no se puede|no es posible"
         r"|no puedo|no podemos|imposible|desconocido|desconocida|se desconoce|no hay (?:suficiente|información"
         r"|datos)|información insuficiente|datos insuficientes|no (?:está )?(?:especificado|determinado"
-        r"|disponible|aplica|visible|indicado)|indeterminado|sin respuesta|no determinable|no lo puedo"
+        r"|disponible|aplica|visible(?= (?:en|desde)\b|[.,]?$)|indicado)"
+        r"|indeterminado|sin respuesta|no determinable|no lo puedo"
         r"|la imagen no (?:proporciona|muestra|contiene|indica|especifica)|n/d)(?!\w)(?: (?:determin"
         r"|saber|dec|ver|responder|identific|suficiente|información|de |desde|en |con |la |el |lo |pero"
         r"|por|a |ayud|calcul|estar|proporcion).*)?[,.]?.*",
@@ -213,7 +220,7 @@ _OTHER = [
     )
 ]  # fmt: skip
 
-_PUNCTUATION = re.compile(r"[\s,.;:!()\"“”-]+")
+_PUNCTUATION = re.compile(r"[\s,.;:!()\[\]\"“”-]+")
 _NAMED = re.compile(r"^(?:na|nan)$")
 
 
