@@ -29,7 +29,7 @@ from selfsight.language.choices import choice_key, yes_or_no
 from selfsight.language.folding import fold_characters, fold_text
 from selfsight.language.lists import list_members
 from selfsight.language.mathkey import math_key
-from selfsight.language.numbers import number_key, ordinal_of, read_quantity
+from selfsight.language.numbers import ORDINAL_WORDS, number_key, ordinal_of, read_quantity
 from selfsight.language.parse import Reading
 from selfsight.language.questions import Context, context_of, names_counted, singular
 from selfsight.language.refusals import is_refusal
@@ -372,22 +372,7 @@ def _member(text: str) -> str:
 
 
 def _ordinal_word(place: int) -> str | None:
-    names = [
-        "zeroth",
-        "first",
-        "second",
-        "third",
-        "fourth",
-        "fifth",
-        "sixth",
-        "seventh",
-        "eighth",
-        "ninth",
-        "tenth",
-        "eleventh",
-        "twelfth",
-    ]
-    return names[place] if place < len(names) else None
+    return ORDINAL_WORDS[place] if place < len(ORDINAL_WORDS) else None
 
 
 def key_of(reading: Reading, question: str | None = None) -> str | None:

@@ -72,7 +72,7 @@ _PARTS = {
 }  # fmt: skip
 _GROUPS = {"dozen": 12, "pair": 2, "couple": 2}
 _WORD_STARTS = frozenset([*_ONES, *_TENS, *_GROUPS, "hundred", "half", "a", "none", "nil", "twelfth"])
-_ORDINAL_WORDS = [
+ORDINAL_WORDS = [
     "zeroth",
     "first",
     "second",
@@ -95,9 +95,9 @@ _ORDINAL_WORDS = [
     "nineteenth",
     "twentieth",
 ]
-_ORDINALS = {word: value for value, word in enumerate(_ORDINAL_WORDS)}
+_ORDINALS = {word: value for value, word in enumerate(ORDINAL_WORDS)}
 _ORDINALS |= {
-    f"{ten}-{word}": 10 * at + 20 + n for at, ten in enumerate(_TENS) for n, word in enumerate(_ORDINAL_WORDS[1:10], 1)
+    f"{ten}-{word}": 10 * at + 20 + n for at, ten in enumerate(_TENS) for n, word in enumerate(ORDINAL_WORDS[1:10], 1)
 }
 _ORDINALS |= {ten[:-1] + "ieth": value for ten, value in _TENS.items()} | {"hundredth": 100}
 _ORDINAL = re.compile(r"^(\d{1,4})(?:st|nd|rd|th)$")

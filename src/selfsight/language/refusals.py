@@ -55,8 +55,8 @@ _ENGLISH = [
         rf"(?:from|in|on|by|with|based on|for|within|here|to me|at all|about|enough) ?.*)?",
         # not enough information; insufficient data; the image does not provide enough detail
         rf"(?:there |there is |there isnt |there are |i have |we have |i dont have |we dont have |i do not have "
-        rf"|due to |{_SOURCE}(?:has |contains |provides |gives |offers )?|answer )*(?:not |isnt |arent |no |insufficient"
-        rf"|inadequate|lack of|lacks|lacking|without|too little|missing|not sufficient|not enough)(?: "
+        rf"|due to |{_SOURCE}(?:has |contains |provides |gives |offers )?|answer )*(?:not |isnt |arent |no "
+        rf"|insufficient|inadequate|lack of|lacks|lacking|without|too little|missing|not sufficient|not enough)(?: "
         rf"?(?:enough|sufficient|adequate|relevant|visual|further|available|such|specific|clear|the|necessary"
         rf"|required))*(?: {_INFO})(?:[ ,].*)?",
         r"(?:i |we )?(?:dont|do not) have (?:enough|sufficient|access|adequate|the)\b.*",
@@ -66,7 +66,8 @@ _ENGLISH = [
         rf"|present)\b.*",
         r"(?:i|we) (?:dont|do not|didnt|did not|dunno)(?: really| actually)? (?:know|see|have|think i "
         r"can|understand)\b.*",
-        r"(?:there is |there was |i see |theres )?(?:no|none|without) (?:answer|information|info|data|solution given|image|answer given|answer "
+        r"(?:there is |there was |i see |theres )?(?:no|none|without) "
+        r"(?:answer|information|info|data|solution given|image|answer given|answer "
         r"provided|answer available|information available|information given|information provided|data "
         r"available|visible answer|idea|clue|image provided|image given|image available)(?: (?:is|was"
         r"|are|can|could|given|provided|available|found|in|from|on|for|about|to|here|visible|shown|based"
