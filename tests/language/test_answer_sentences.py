@@ -88,3 +88,45 @@ def test_letter_with_chinese_text_is_the_letter() -> None:
 
 def test_chemistry_command_is_only_look() -> None:
     assert answer_key("\\ce{H2O}") == answer_key("H2O") != answer_key("\\ce{H2O2}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no image attached", "There is no picture provided.", "I don't see any image here",
+        "There are no details", "There is no visible information", "No, I cannot determine this from the image",
+        "The answer cannot be found", "I'm sorry, but the image is unclear", "illegible text",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("question", [None, "Is there a dog?", "How many dogs are there?"])
+def test_missing_images_and_details_are_no_labels(text: str, question: str | None) -> None:
+    assert answer_key(text, question) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "key"),
+    [
+        ("There is no picture on the wall", "Is there a picture on the wall?", "no"),
+        ("There are no dogs", "How many dogs are there?", "num:0"),
+        ("No, there is no figure on the table", "Is there a figure on the table?", "no"),
+    ],
+)
+def test_things_that_are_not_in_the_image_are_answers(text: str, question: str, key: str) -> None:
+    assert answer_key(text, question) == key
+
+
+@pytest.mark.parametrize("text", ["e<B", "e≤r", "\\pi<x", "\\sqrt{2}x \\le y", "e^x<2", "i<x", "x+e=y", "\\pi x=y+e"])
+def test_relations_of_irrational_numbers_have_a_key(text: str) -> None:
+    assert answer_key(text) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("-f(x)", "f(x)"), ("a+b", "ab"), ("A:B", "A"), ("A minor", "minor"), ("A flat", "flat")]
+)
+def test_signs_and_letters_that_mean_something_stay(one: str, other: str) -> None:
+    assert answer_key(one) != answer_key(other)
+
+
+def test_an_article_before_a_minor_issue_and_a_bullet_before_a_word_add_nothing() -> None:
+    assert answer_key("a minor issue") == answer_key("minor issue")
+    assert answer_key("- red car") == answer_key("red car")

@@ -184,10 +184,14 @@ def choice_key(text: str, *, options: frozenset[str] = frozenset()) -> str | Non
     if match is None:
         return None
     letter = _letter(match.groups()[:4])
+    if not options and _RATIO_OF_NAMES.match(text):
+        return None
     if not options and match[4] and match[5] == "." and _is_name(text):
         return None
     return f"choice:{letter}"
 
+
+_RATIO_OF_NAMES = re.compile(r"^[A-Z]{1,3} ?: ?[A-Z]{1,3}$")  # A:B, AB:CD
 
 # Nearly every answer stops here: what leads to a letter is a bracket, a letter, or one of the words above.
 _LEADING = re.compile(
@@ -215,6 +219,8 @@ def _several(text: str, listed: bool) -> str | None:
         if len(run) == 2 and run[0] > run[1] and not listed:
             return None
         return "choices:" + ",".join(sorted(run))
+    if "+" in text and text.upper() != text:
+        return None  # a+b is a sum; A + B may be two choices
     if _SET.match(text) is None and _SET_HAN.match(text) is None:
         return None
     letters = [found.upper() for found in re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", text)]

@@ -13,6 +13,7 @@ equation in x and y is the line it describes.
 import re
 import threading
 from fractions import Fraction
+from typing import Any
 
 from selfsight.language import mathvalues as mv
 from selfsight.language.mathtree import (
@@ -253,6 +254,13 @@ def _readable(tokens: list[str]) -> bool:
     return True
 
 
+def _is_more_than_rounding(value: Any) -> bool:
+    """Whether a value, exact or computed in floating point, is not 0 to 25 digits."""
+    # mpmath does not compare its own numbers with fractions.
+    size = abs(value)
+    return bool(size > (Fraction(1, 10**25) if isinstance(size, Fraction) else mv.CONTEXT.mpf(10) ** -25))
+
+
 def _line(difference: Node) -> str | None:
     """The key of y for a linear equation in x and y, since `y = 2x + 1` is the key of 2x + 1; else None."""
     names = symbols_of(difference)
@@ -263,11 +271,11 @@ def _line(difference: Node) -> str | None:
         at = {"x": mv.point("x", index)}
         zero, one, two = (evaluate(difference, at | {"y": Fraction(y)}) for y in (0, 1, 2))
         slope = one - zero
-        if slope == 0 or abs(two - one - slope) > Fraction(1, 10**25):
+        if slope == 0 or _is_more_than_rounding(two - one - slope):
             return None
         values.append(mv.divide(-zero, slope))
     corner = [evaluate(difference, {"x": Fraction(x), "y": Fraction(0)}) for x in (1, 2, 3)]
-    if abs(corner[2] - 2 * corner[1] + corner[0]) > Fraction(1, 10**25):
+    if _is_more_than_rounding(corner[2] - 2 * corner[1] + corner[0]):
         return None  # linear in y alone: a curve keeps its equation
     return mv.names_key([mv.value_name(value) for value in values])
 
@@ -296,7 +304,7 @@ def _bound(left: list[str], right: list[str]) -> tuple[int, str, bool]:
     if (
         slope == 0
         or isinstance(slope, mv.CONTEXT.mpc)
-        or abs(two - one_ - slope) > Fraction(1, 10**25)
+        or _is_more_than_rounding(two - one_ - slope)
         or holds(difference, "fn")
     ):
         return 0, expression_key(difference), False

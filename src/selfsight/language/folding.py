@@ -161,6 +161,8 @@ _NAMED_BY_LETTER = word_set(
 _AFTER_A_NAME = word_set(
     "is are was were has have had and or but than to minus plus vs versus equals does can will then because since"
 )
+_KEYS_OF_MUSIC = frozenset({"minor", "major", "flat", "sharp"})
+_NEGATED_NAME = re.compile(r"-[A-Za-z](?![A-Za-z])")
 _CONTRACTION = re.compile(r"'(?=(?:re|ll|ve|d|m)\b)")
 _SPELLING = {
     "grey": "gray", "colour": "color", "colours": "colors", "coloured": "colored", "centre": "center",
@@ -202,6 +204,8 @@ def fold_text(text: str) -> str:
             folded.append("'" if _CONTRACTION.match(text, index) else "")  # don't = dont, but we're is not were
         elif character == "-" and after.isdigit() and not before.isalnum():
             folded.append("-" if before in ("", " ") else " -")
+        elif character == "-" and _NEGATED_NAME.match(text, index) and not before.isalnum():
+            folded.append("-")  # -f(x) is not f(x)
         elif character in ".,:/-" and after.isdigit() and before.isdigit():
             folded.append(character)  # 3:30, 12/05, 1.5x
         elif character == "." and before == "a" and text[index - 2 : index - 1] in ("", " "):
@@ -245,7 +249,8 @@ def _join(words: list[str]) -> str:
         if word in ("the", "an") and at < last:
             continue
         article = word == "a" and at < last and (not kept or kept[-1] not in _NAMED_BY_LETTER)
-        if article and following.isalpha() and len(following) > 1 and following not in _AFTER_A_NAME:
+        musical = following in _KEYS_OF_MUSIC and at + 1 == last and not kept  # A minor is a key, a minor issue is not
+        if article and following.isalpha() and len(following) > 1 and following not in _AFTER_A_NAME and not musical:
             continue
         word = _SPELLING.get(word, word)
         if (two := _DIRECTIONS.match(word)) is not None:

@@ -13,7 +13,7 @@ _FIND = (
     r"discern|verif|confirm|comput|calculat|conclu|specif|decid|judg|recogni[sz]|read|mak|view|find"
     r"|estimat|figure|comment|"
     r"establish|assess|respond|compl|fulfil|describ|process|access|count|measur|interpret|analy[sz]"
-    r"|locat|guess|speculat|be sure|be certain)\w*"
+    r"|locat|guess|speculat|found|be sure|be certain)\w*"
 )
 # What may follow a refusal: where one looked, and what for. Anything goes once a verb of finding out was negated,
 # except where the sentence is about somebody else ("the man cannot see").
@@ -32,6 +32,12 @@ _SOURCE = (
     r"(?>(?:the|this|your|provided|given|image|images|picture|photo|photograph|figure|diagram|chart"
     r"|graph|question|text|information|context|passage|scene|table|map|drawing|problem|above|available"
     r"|shown|visible|data|statement)\b ?)++"
+)
+
+_MISSING = (
+    r"(?:(?:no|sorry|unfortunately|im sorry|i am sorry|but) )*(?:there (?:is|are|was|were) (?:no|not an?|not any)"
+    r"|there (?:isnt|arent|wasnt|werent)(?: an?| any)?|theres no|i (?:see|have|find|was given|received) no"
+    r"|i (?:dont|do not) (?:see|have|find)(?: an?| any)?)"
 )
 
 _ENGLISH = [
@@ -72,6 +78,17 @@ _ENGLISH = [
         r"available|visible answer|idea|clue|image provided|image given|image available)(?: (?:is|was"
         r"|are|can|could|given|provided|available|found|in|from|on|for|about|to|here|visible|shown|based"
         r"|exists|possible|at)\b.*)?",
+        # there are no details; there is no image attached: nothing was there to look at
+        rf"{_MISSING} (?:(?:further|specific|such|relevant|additional|clear|given|provided|visible|other) )*"
+        r"(?:details?|information|info|data|attachments?|context|image)(?: .*)?",
+        rf"{_MISSING} (?:(?:actual|attached|visible|clear|given|provided) )*"
+        r"(?:images?|pictures?|photos?|photographs?|figures?|diagrams?|graphs?|charts?) (?:attached|provided|given|"
+        r"uploaded|available|here|shown|included|present|visible|to (?:see|look|answer|anal|refer)|for me)\b.*",
+        # no, this cannot be determined; "No, I cannot see a dog" is a no
+        rf"no (?:(?:{_ME}|is|are|im) )*(?:{_CANNOT} )(?:to )?(?:be )?"
+        r"(?:determin|tell|answer|identif|infer|say|said|know|verif|confirm)\w*\b.*",
+        r"(?:(?:sorry|im sorry|i am sorry|unfortunately|but) )+(?:the |this )?(?:image|picture|photo|text) is .*",
+        r"(?:the )?(?:illegible|unreadable|blurry|unclear) (?:text|writing|handwriting|image|picture)",
         r"(?:there isnt|there is not) an? (?:image|picture|photo|attachment)"
         r"(?: (?:provided|given|attached|here|to|for)\b.*)?",
         # the label is illegible
