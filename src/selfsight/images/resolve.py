@@ -123,7 +123,7 @@ def local_path(part: str) -> Path:
         raise ImageError(f"images: {part} is a URL; nothing is downloaded", hint=_CHOICES)
     if _exists(part):
         return Path(part).expanduser()
-    name = re.fullmatch(r"[\w.-]+/[\w.-]+", part)
+    name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", part)  # ./photos is no name
     hub = f"; if it is a data set of the hub, write images={PREFIX}{part}" if name else ""
     raise ImageError(f"images: {part!r} does not exist", hint=_CHOICES + hub)
 
